@@ -1,0 +1,44 @@
+/** Every bound that the plan, the interpreter and the doors share, with its unit in its name. No zod here: workflows import it. */
+
+export const SECOND_MS = 1_000;
+export const MINUTE_MS = 60 * SECOND_MS;
+export const HOUR_MS = 60 * MINUTE_MS;
+export const DAY_MS = 24 * HOUR_MS;
+
+/** The runbook text: larger or deeper is refused before the YAML parser sees it. */
+export const RUNBOOK_SIZE_BYTES_MAX = 256 * 1024;
+export const YAML_DEPTH_MAX = 32;
+export const STEPS_MAX = 100;
+export const PHASES_MAX = 500;
+
+/** Approvals. */
+export const APPROVAL_EXPIRES_MS = 4 * HOUR_MS;
+export const APPROVAL_EXPIRES_MS_MAX = 24 * HOUR_MS;
+export const APPROVAL_REMIND_MS = 30 * MINUTE_MS;
+export const INSPECT_FRESH_MS = 15 * MINUTE_MS;
+/** Votes on one approval, all rounds together; a further one is refused. */
+export const VOTES_MAX = 200;
+
+/** Phases. */
+export const HEARTBEAT_MS = 2 * SECOND_MS;
+export const UNDO_ATTEMPTS = 5;
+export const PROBE_ATTEMPTS = 5;
+/** Probes of one phase in a row that say nothing before a person is asked. */
+export const PROBE_TIMEOUT_MS = 30 * SECOND_MS;
+export const ROLLBACK_WITHIN_MS = HOUR_MS;
+/** How long a run whose step failed with `onFail: ask` waits for a person before it unwinds. */
+export const ASK_MS = 30 * MINUTE_MS;
+
+/** What one phase may give back. */
+export const OUTPUT_BYTES_MAX = 64 * 1024;
+export const SUMMARY_BYTES_MAX = 4 * 1024;
+
+/** Temporal. */
+export const HISTORY_EVENTS_MAX = 4_000;
+export const WORKFLOW_TASK_TIMEOUT_MS = 5 * SECOND_MS;
+/** How long the worker retries its own journal rows before it gives up (`journalWaitMs`). */
+export const JOURNAL_WAIT_MS = 60 * SECOND_MS;
+/** How long a door waits for the workflow's answer before it says NoWorker. */
+export const UPDATE_WAIT_MS = 5 * SECOND_MS;
+/** How often the API looks for runs to start, to open again, and for decisions to send again. */
+export const JANITOR_EVERY_MS = 10 * SECOND_MS;

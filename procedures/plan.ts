@@ -1,0 +1,123 @@
+/**
+ * The plan: a runbook made exact for one environment. It is plain data, its name is the sha256 of its canonical JSON
+ * (RFC 8785), and the workflow interprets it without looking anything up.
+ *
+ *   Runbook + Environment + params ──compile──▶ Plan { steps, phases, targets, fingerprints, rollback }
+ */
+
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+
+/** What a phase leaves in the world: nothing · something cheap to take back · something dear to take back · something for good. */
+export type Effect = 'none' | 'reversible' | 'costly' | 'irreversible';
+
+/** What was found. `inconclusive` and `error` block like `fail`: no data is never a pass. */
+export type Verdict = 'pass' | 'warn' | 'fail' | 'inconclusive' | 'error';
+
+/** What a probe says of an effect that may have happened. */
+export type ProbeAnswer = 'no' | 'yes' | 'partly' | 'unknown';
+
+/** The three ways of one phase, and the two moments at which a target is fingerprinted. */
+export type Direction = 'run' | 'probe' | 'undo' | 'before' | 'after';
+
+/** One activity call. Params hold target names, `$(step.output)` references and values, never addresses or secrets. */
+export type Call = { activity: string; params: Json };
+
+/** A phase that waits in the interpreter itself and calls no activity. */
+export type Wait =
+  | { wait: 'approval' }
+  | { wait: 'timer'; forMs: number }
+  | { wait: 'point-of-no-return'; because: string };
+
+/** Leave for the effects of a step: how many of which group, for how long, and what closes it. */
+export type Approval = {
+  /** Votes needed from each group. A person counts once, for one group. */
+  from: Record<string, number>;
+  /** Milliseconds from asking to closing. Closing never approves. */
+  expiresMs: number;
+  via: 'any' | 'slack' | 'api';
+  /** Milliseconds between reminders. */
+  remindEveryMs: number;
+  /** An inspection older than this when the quorum stands is run again; another digest voids the votes. */
+  freshMs: number;
+  /** The steps that this approval covers: its own, or every step below a point of no return. */
+  covers: string[];
+};
+
+export type Limits = {
+  /** Milliseconds that one attempt may take. */
+  timeoutMs: number;
+  /** Milliseconds without a heartbeat after which the attempt counts as lost. */
+  heartbeatMs: number;
+  /** Tries of the core, with a probe between them. */
+  tries: number;
+  /** Attempts of Temporal within one try; above 1 only where the run is idempotent or has its own checkpoints. */
+  attempts: number;
+  /** Attempts of the undo before the phase goes to the desk. */
+  undoAttempts: number;
+  /** The run goes on from its own checkpoint, so after `partly` it may simply be tried again. */
+  resumable: boolean;
+};
+
+export type Phase = {
+  /** `step/phase`, or the step's id where the step has one phase. */
+  id: string;
+  step: string;
+  title: string;
+  effect: Effect;
+  targets: string[];
+  run: Call | Wait;
+  undo?: Call;
+  /** The undo in words, for the undo sheet. */
+  undoTitle?: string;
+  probe?: Call;
+  /** Milliseconds that run and undo are expected to take while no history is known. */
+  expected: { runMs: number; undoMs: number };
+  limits: Limits;
+  /** The worker pool that can reach the targets; task queue `countdown-POOL`. */
+  pool: string;
+  waitsFor?: { approval?: Approval };
+};
+
+export type Step = {
+  id: string;
+  kind: string;
+  effect: Effect;
+  onFail: 'unwind' | 'ask';
+  /** Ids of the step's phases in the order in which they happen. */
+  phases: string[];
+};
+
+export type PlannedTarget = {
+  kind: string;
+  pool: string;
+  /** sha256 of the canonical JSON of the environment file's parsed entry, references unresolved. */
+  digest: string;
+};
+
+export type Fingerprint = { target: string; pool: string; call: Call; limits: Limits };
+
+export type Plan = {
+  version: 1;
+  runbook: { name: string; digest: string };
+  environment: string;
+  params: Record<string, Json>;
+  steps: Step[];
+  phases: Phase[];
+  targets: Record<string, PlannedTarget>;
+  /** Taken before the first effect and again after unwinding. */
+  fingerprints: Fingerprint[];
+  /** Targets with an effect that no fingerprint can be taken of; a rollback says `not verified` of them. */
+  unverifiable: string[];
+  rollback: { withinMs: number };
+  /** How each target is held: `exclusive` where a phase, undo or fingerprinted source needs it. */
+  leases: Record<string, 'exclusive' | 'shared'>;
+};
+
+export function isWait(run: Call | Wait): run is Wait {
+  return 'wait' in run;
+}
+
+/** The pseudo phase under which the fingerprint of a target is journalled. */
+export function fingerprintPhase(target: string): string {
+  return `@${target}`;
+}

@@ -1,0 +1,235 @@
+/**
+ * What the store gives to the worker and to the API: one type a side, so that each gets its own database role and
+ * nothing more. PostgreSQL is behind both; the journal moves only through the function `countdown.append`.
+ */
+import type { Direction, Json, Plan, Verdict } from '../procedures/plan.ts';
+import type { PhaseState, RunState } from '../procedures/states.ts';
+import type { Begun, Decision, DecisionKind, RecordRow } from '../workflows/messages.ts';
+
+export type JournalKind =
+  | 'asked'
+  | 'run'
+  | 'phase'
+  | 'approval'
+  | 'decision'
+  | 'intent'
+  | 'outcome'
+  | 'refused';
+
+/** The intent of one Temporal attempt. */
+export type IntentRow = { run: number; phase: string; direction: Direction; try: number; attempt: number };
+
+/** Why the journal refuses a row. */
+export type Refusal =
+  /** The run is closed. */
+  | 'RunClosed'
+  /** A lease of the run is not held with the run's epoch any more. */
+  | 'LeaseLost'
+  /** A later attempt of this phase, in any direction, has an intent row. */
+  | 'Superseded'
+  /** Forwards, an earlier phase of the plan is neither done nor skipped. */
+  | 'OutOfOrder'
+  /** There is no such run, or the phase is not in its plan. */
+  | 'PlanUnknown';
+
+export type StoredOutcome = {
+  seq: number;
+  result: 'ok' | 'failed';
+  verdict: Verdict;
+  summary: string;
+  output?: Record<string, Json>;
+  binds?: Record<string, Json>;
+  answer?: 'no' | 'yes' | 'partly' | 'unknown';
+  /** Fingerprints. */
+  print?: { state: string; data: string | null };
+  /** Where result is failed. */
+  error?: { type: string; message: string };
+};
+
+export type Intent =
+  | { seq: number; epoch: number }
+  /** This try ended already; its answer was lost on the way. The effect must not run again. */
+  | { stored: StoredOutcome }
+  | { refused: Refusal; detail: string };
+
+export type OutcomeRow = Omit<StoredOutcome, 'seq'> & {
+  run: number;
+  phase: string;
+  direction: Direction;
+  try: number;
+  attempt: number;
+  /** The seq of the intent row that this outcome answers. */
+  intent: number;
+  /** The phase's new state for the read model; null leaves it (probes, fingerprints). */
+  state: PhaseState | null;
+};
+
+export type RunRow = {
+  run: number;
+  plan: Plan;
+  planHash: string;
+  environment: string;
+  requester: string;
+  /** The phase that fails after its effect; null for none. */
+  failAt: string | null;
+  state: RunState;
+  epoch: number;
+};
+
+export type JournalRow = {
+  run: number;
+  seq: number;
+  at: string;
+  kind: JournalKind;
+  phase: string | null;
+  direction: Direction | null;
+  try: number | null;
+  attempt: number | null;
+  actor: string;
+  /** The RFC 8785 text that was hashed is derived from it; see `verifyChain`. */
+  body: Record<string, Json>;
+  prev: string;
+  hash: string;
+};
+
+/** The worker's side: database role `countdown_worker`. */
+export type WorkerStore = {
+  /** The run with its plan, read by the run row's plan hash; undefined where the API stored none. */
+  loadRun(run: number): Promise<RunRow | undefined>;
+  intent(row: IntentRow): Promise<Intent>;
+  outcome(row: OutcomeRow): Promise<{ seq: number } | { refused: Refusal; detail: string }>;
+  /** Whether no later intent of this phase exists than the given one, and the run is open. */
+  isCurrent(row: { run: number; phase: string; seq: number }): Promise<boolean>;
+  /** Outputs of done phases by phase id. */
+  outputs(run: number): Promise<Record<string, Record<string, Json>>>;
+  /** `binds` of the last good run outcome of each of the phases. */
+  binds(run: number, phases: string[]): Promise<Record<string, Record<string, Json>>>;
+  /** What the journal knows, for `Recorder.begin`. `groups` and requester come from the run row. */
+  begun(run: number): Promise<Begun>;
+  /** Appends rows in order in one transaction; a row whose key exists in this run is left alone. The read model moves with them. */
+  record(run: number, rows: RecordRow[]): Promise<void>;
+  decision(run: number, id: string): Promise<Decision | undefined>;
+  /** Journals a decision row once, by id. */
+  countDecision(run: number, id: string): Promise<void>;
+  /** Approving decision rows of this approval that are journalled, and everybody who steered the run. */
+  votes(
+    run: number,
+    phase: string,
+  ): Promise<{ evidence: string | null; approvals: Decision[]; steered: string[] }>;
+  /** Replaces the phase's progress; a side table, never journalled. */
+  saveProgress(row: { run: number; phase: string; progress: Record<string, Json> }): Promise<void>;
+};
+
+export type PhaseView = {
+  phase: string;
+  step: string;
+  title: string;
+  effect: string;
+  state: PhaseState;
+  verdict: Verdict | null;
+  summary: string | null;
+  error: { type: string; message: string } | null;
+  try: number;
+  waitingFor: string | null;
+  progress: Record<string, Json> | null;
+  startedAt: string | null;
+  endedAt: string | null;
+};
+
+export type ApprovalView = {
+  phase: string;
+  step: string;
+  state: 'open' | 'granted' | 'rejected' | 'expired' | 'voided';
+  evidence: string;
+  round: number;
+  from: Record<string, number>;
+  openedAt: string;
+  dueAt: string;
+};
+
+export type RunView = {
+  run: number;
+  runbook: string;
+  environment: string;
+  plan: string;
+  requester: string;
+  state: RunState;
+  verdict: Verdict | null;
+  /** Why the run did not succeed, in one sentence. */
+  because: string | null;
+  /** After a rollback: true where every target came back equal; the names of those that could not be compared. */
+  verified: boolean | null;
+  notVerified: string[];
+  step: string | null;
+  failAt: string | null;
+  createdAt: string;
+  startedAt: string | null;
+  endedAt: string | null;
+  /** When unwinding began and ended; null where it did not. */
+  unwindingAt: string | null;
+  unwoundAt: string | null;
+  head: { seq: number; hash: string };
+};
+
+export type RunDetail = RunView & {
+  phases: PhaseView[];
+  approvals: ApprovalView[];
+  decisions: (Decision & { at: string; counted: boolean })[];
+  targets: { target: string; before: string | null; after: string | null; equal: boolean | null }[];
+};
+
+export type NewRun = {
+  plan: string;
+  requester: string;
+  groups: Record<string, string[]>;
+  failAt: string | null;
+  idempotency: { key: string; person: string; bodyHash: string } | null;
+};
+
+export type CreatedRun =
+  | { run: number; created: boolean }
+  | { refused: 'TargetLeased'; target: string; by: { run: number; runbook: string; requester: string } }
+  /** One key with two bodies. */
+  | { refused: 'KeyReused' }
+  | { refused: 'PlanUnknown' };
+
+export type TokenRow = { id: string; person: string; createdAt: string; expiresAt: string };
+
+/** The API's side: database role `countdown_api`. */
+export type ApiStore = {
+  savePlan(row: { hash: string; plan: Plan; person: string }): Promise<void>;
+  plan(hash: string): Promise<Plan | undefined>;
+  /** A plan by its first digits (at least 12); undefined where none or more than one begins so. */
+  planByPrefix(prefix: string): Promise<{ hash: string; plan: Plan } | undefined>;
+  /** Run row, all leases, phases of the read model and journal row 1 in one transaction. */
+  createRun(row: NewRun): Promise<CreatedRun>;
+  run(run: number): Promise<RunDetail | undefined>;
+  runs(page: { limit: number; before?: number }): Promise<RunView[]>;
+  /** Journal rows after `seq`, oldest first. */
+  journal(run: number, page: { after: number; limit: number }): Promise<JournalRow[]>;
+  /** Inserted and committed before the update is sent. */
+  insertDecision(decision: Decision): Promise<void>;
+  /** Rows not journalled of open runs, older than `olderMs`. */
+  unanswered(olderMs: number, limit: number): Promise<Decision[]>;
+  /** A refused attempt, in the environment's own chain (run 0). */
+  refused(row: {
+    environment: string;
+    person: string | null;
+    door: string;
+    run: number | null;
+    code: string;
+    detail: string;
+  }): Promise<void>;
+  insertToken(row: { hash: string; person: string; expiresAt: Date }): Promise<TokenRow>;
+  /** By sha256 of the token; undefined where unknown, expired or revoked. */
+  token(hash: string): Promise<TokenRow | undefined>;
+  revokeToken(id: string): Promise<boolean>;
+  /** For the janitor: `planned` runs, and open runs. */
+  openRuns(): Promise<{ run: number; state: RunState; planHash: string; createdAt: string }[]>;
+  /** Calls back with the run's number whenever its journal grows; ends with the signal. Reconnects by itself. */
+  listen(onRow: (run: number) => void, signal: AbortSignal): Promise<void>;
+  ready(): Promise<void>;
+};
+
+/** Who steers a run cannot approve on it. */
+export const STEERING: readonly DecisionKind[] = ['abort', 'retry', 'skip', 'resolve'];

@@ -1,0 +1,106 @@
+/** What the doors and the activities say to the workflow `launch`. Types and names only. */
+import { defineUpdate } from '@temporalio/workflow';
+import type { Json, Plan, ProbeAnswer, Verdict } from '../procedures/plan.ts';
+import type { CoreState } from './core.ts';
+
+/** The start argument. `unwind` is set by the janitor alone: the journal holds rows already, and they are to be taken back. */
+export type LaunchInput = { run: number; plan: Plan; unwind?: true; state?: CoreState };
+
+export type Direction = 'run' | 'probe' | 'undo' | 'before' | 'after';
+
+/** All that an activity of a phase is told. What to call, with which limits and faults, the interceptor reads by the run row's plan hash. */
+export type Envelope = { run: number; phase: string; direction: Direction; try: number };
+
+/** What the interceptor gives back to the workflow. Outputs stay in PostgreSQL. */
+export type PhaseAnswer = {
+  verdict: Verdict;
+  summary: string;
+  seq: number;
+  /** sha256 of output and binds; of state and data for a fingerprint. */
+  digest: string;
+  answer?: ProbeAnswer;
+};
+
+export type DecisionKind = 'approve' | 'reject' | 'abort' | 'retry' | 'skip' | 'resolve';
+
+/** A decision row as the door wrote it, before the update was sent. */
+export type Decision = {
+  id: string;
+  run: number;
+  kind: DecisionKind;
+  /** The step that is approved or rejected; the phase that is retried, skipped or resolved; null for abort. */
+  subject: string | null;
+  person: string;
+  /** The person's groups, read by the door at that moment. */
+  groups: string[];
+  door: 'api' | 'cli' | 'slack' | 'console';
+  plan: string;
+  evidence: string | null;
+  reason: string | null;
+  /** For `resolve`: done with evidence, or try the undo again. */
+  resolution: { retry: true } | { done: true; evidence: string } | null;
+};
+
+export type DecisionAnswer = {
+  result: 'Counted' | 'AlreadyCounted' | 'Accepted';
+  /** One sentence, the same on every door. */
+  detail: string;
+  votes?: { person: string; group: string | null; door: string; at: number }[];
+  needed?: Record<string, number>;
+};
+
+export const decisionUpdate = defineUpdate<DecisionAnswer, [Decision]>('decision');
+
+/** Local activities that the shell calls for rows that no phase activity writes. */
+export type Recorder = {
+  /** Checks that the API stored this plan under this run, and tells what the journal knows. Journals nothing by itself. */
+  begin(input: { run: number; plan: string; unwind: boolean }): Promise<Begun>;
+  /** Appends rows in order; a row whose key exists already is left alone. */
+  record(input: { run: number; rows: RecordRow[] }): Promise<void>;
+  /** Hashes what the step's leading phases bind, appends the approval row, and returns the digest. */
+  openApproval(input: OpenApproval): Promise<{ evidence: string }>;
+  /** Re-reads the decision row by id and journals it. Throws ApprovalMissing where no door wrote it. */
+  countDecision(input: { run: number; id: string }): Promise<Decision>;
+};
+
+export type Begun = {
+  requester: string;
+  /** Who can approve by group, without the requester, as the environment file said when the run was asked for. */
+  groups: Record<string, string[]>;
+  /** With `unwind`: what the journal knows of each phase that has an intent row, in order of its first start. */
+  journal: JournalPhase[];
+  /** Fingerprints of before, by target. */
+  before: Record<string, string>;
+};
+
+export type JournalPhase = {
+  phase: string;
+  /** `done` where the last row is a good outcome of run, `undone` of undo; `maybe` for everything else. */
+  state: 'done' | 'maybe' | 'undone';
+  /** The highest try of any direction. */
+  try: number;
+};
+
+export type OpenApproval = {
+  run: number;
+  plan: string;
+  key: string;
+  phase: string;
+  /** Phases of the step without an effect, whose `binds` the digest covers. */
+  leading: string[];
+  round: number;
+  dueAt: number;
+  from: Record<string, number>;
+};
+
+/** A row that the shell records: what changed, and the new state for the read model. */
+export type RecordRow = {
+  /** Unique within the run: a retried local activity writes it once. */
+  key: string;
+  kind: 'run' | 'phase' | 'approval';
+  phase?: string;
+  /** The new state of the run, the phase or the approval. */
+  state: string;
+  verdict?: Verdict;
+  body: { [key: string]: Json };
+};
