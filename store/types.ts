@@ -209,7 +209,9 @@ export type ApiStore = {
   journal(run: number, page: { after: number; limit: number }): Promise<JournalRow[]>;
   /** Inserted and committed before the update is sent. */
   insertDecision(decision: Decision): Promise<void>;
-  /** Rows not journalled of open runs, older than `olderMs`. */
+  /** The workflow's validator refused it: it is never sent again, so an early answer cannot count later. */
+  refuseDecision(row: { run: number; id: string; code: string }): Promise<void>;
+  /** Rows neither journalled nor refused, of open runs, older than `olderMs`. */
   unanswered(olderMs: number, limit: number): Promise<Decision[]>;
   /** A refused attempt, in the environment's own chain (run 0). */
   refused(row: {
