@@ -5,7 +5,7 @@
  *   precondition  nothing was started; follows onFail
  *   failure       the code itself said no, perhaps half-way; probed, then undone
  *   transient     Temporal may try again within the same try
- *   fence         a later attempt has taken over; the result is ignored
+ *   fence         the result does not count: a later attempt has taken over, or nobody could write it down
  */
 
 export type ErrorClass = 'precondition' | 'failure' | 'transient' | 'fence';
@@ -17,6 +17,8 @@ export const ERRORS = {
   ApprovalMissing: 'precondition',
   LeaseLost: 'precondition',
   PlanUnknown: 'precondition',
+  /** Forwards, an earlier phase of the plan is neither done nor skipped. */
+  OutOfOrder: 'precondition',
   /** What the phase needs is not there; nothing was changed. */
   PreconditionFailed: 'precondition',
   VerificationFailed: 'failure',
@@ -26,6 +28,8 @@ export const ERRORS = {
   NotSupported: 'failure',
   Unreachable: 'transient',
   FenceLost: 'fence',
+  /** The effect may stand, and its outcome row could not be written. */
+  OutcomeLost: 'fence',
 } as const satisfies Record<string, ErrorClass>;
 
 export type ErrorType = keyof typeof ERRORS;
@@ -42,4 +46,8 @@ export const NEVER_STARTED: readonly string[] = [
   'ApprovalMissing',
   'LeaseLost',
   'PlanUnknown',
+  'OutOfOrder',
 ];
+
+/** Types after which nobody knows what stands: the phase is `maybe`, and its probe is asked. */
+export const NOBODY_KNOWS: readonly string[] = ['FenceLost', 'OutcomeLost'];

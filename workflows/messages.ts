@@ -1,12 +1,11 @@
 /** What the doors and the activities say to the workflow `launch`. Types and names only. */
 import { defineUpdate } from '@temporalio/workflow';
-import type { Json, Plan, ProbeAnswer, Verdict } from '../procedures/plan.ts';
+import type { Direction, Json, Plan, ProbeAnswer, Verdict } from '../procedures/plan.ts';
+import type { PhaseState } from '../procedures/states.ts';
 import type { CoreState } from './core.ts';
 
 /** The start argument. `unwind` is set by the janitor alone: the journal holds rows already, and they are to be taken back. */
 export type LaunchInput = { run: number; plan: Plan; unwind?: true; state?: CoreState };
-
-export type Direction = 'run' | 'probe' | 'undo' | 'before' | 'after';
 
 /** All that an activity of a phase is told. What to call, with which limits and faults, the interceptor reads by the run row's plan hash. */
 export type Envelope = { run: number; phase: string; direction: Direction; try: number };
@@ -54,7 +53,7 @@ export const decisionUpdate = defineUpdate<DecisionAnswer, [Decision]>('decision
 /** Local activities that the shell calls for rows that no phase activity writes. */
 export type Recorder = {
   /** Checks that the API stored this plan under this run, and tells what the journal knows. Journals nothing by itself. */
-  begin(input: { run: number; plan: string; unwind: boolean }): Promise<Begun>;
+  begin(input: { run: number; plan: Plan }): Promise<Begun>;
   /** Appends rows in order; a row whose key exists already is left alone. */
   record(input: { run: number; rows: RecordRow[] }): Promise<void>;
   /** Hashes what the step's leading phases bind, appends the approval row, and returns the digest. */
@@ -64,20 +63,25 @@ export type Recorder = {
 };
 
 export type Begun = {
+  /** The plan's hash, as the run row has it. */
+  plan: string;
   requester: string;
   /** Who can approve by group, without the requester, as the environment file said when the run was asked for. */
   groups: Record<string, string[]>;
-  /** With `unwind`: what the journal knows of each phase that has an intent row, in order of its first start. */
+  /** Every phase that is not `pending` in the read model: first those with a run intent, in order of the first one; then the others. */
   journal: JournalPhase[];
-  /** Fingerprints of before, by target. */
-  before: Record<string, string>;
+  /** Fingerprints by target: the digest of before as the interceptor gave it to the workflow, and the highest try in the journal. */
+  prints: Record<string, { before: string | null; try: number }>;
 };
 
 export type JournalPhase = {
   phase: string;
-  /** `done` where the last row is a good outcome of run, `undone` of undo; `maybe` for everything else. */
-  state: 'done' | 'maybe' | 'undone';
-  /** The highest try of any direction. */
+  /** As the read model has it. */
+  state: PhaseState;
+  verdict: Verdict | null;
+  /** Whether an intent row of direction `run` exists. */
+  started: boolean;
+  /** The highest try of any direction; 0 where there is no intent. */
   try: number;
 };
 
@@ -86,9 +90,13 @@ export type OpenApproval = {
   plan: string;
   key: string;
   phase: string;
+  step: string;
   /** Phases of the step without an effect, whose `binds` the digest covers. */
   leading: string[];
   round: number;
+  /** Grows with each time that the evidence is hashed. */
+  opened: number;
+  /** Epoch milliseconds. */
   dueAt: number;
   from: Record<string, number>;
 };

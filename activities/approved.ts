@@ -1,0 +1,35 @@
+/** The last gate before an effect: the decision rows are counted again, by id, against what inspect found. Reaching Temporal is not enough. */
+import type { Phase } from '../procedures/plan.ts';
+import type { RunRow, WorkerStore } from '../store/types.ts';
+import { count, stands, stillNeeded } from '../workflows/approvals.ts';
+import type { Envelope } from '../workflows/messages.ts';
+import { fail } from './lib/fail.ts';
+
+/** Throws ApprovalMissing where a phase that waits for an approval is run without one. */
+export async function assertApproved(store: WorkerStore, run: RunRow, envelope: Envelope): Promise<void> {
+  if (envelope.direction !== 'run') return;
+  const phase = run.plan.phases.find((one) => one.id === envelope.phase);
+  if (phase !== undefined) await assertQuorum(store, run, phase);
+}
+
+/** Throws ApprovalMissing where the phase asks for an approval and the rows that the doors wrote do not make its quorum. */
+export async function assertQuorum(store: WorkerStore, run: RunRow, phase: Phase): Promise<void> {
+  const asked = phase.waitsFor?.approval;
+  if (asked === undefined) return;
+  const { evidence, approvals, steered } = await store.votes(run.run, phase.id);
+  const votes = approvals.filter(
+    (vote) =>
+      vote.kind === 'approve' &&
+      vote.subject === phase.step &&
+      vote.plan === run.planHash &&
+      vote.evidence === evidence &&
+      vote.person !== run.requester &&
+      !steered.includes(vote.person),
+  );
+  if (stands(asked.from, votes)) return;
+  const needed = stillNeeded(count(asked.from, votes).missing, {}, []);
+  throw fail(
+    'ApprovalMissing',
+    `${phase.id} has no approval that the doors know of: still needed ${needed}. Approve through the API, Slack or the console.`,
+  );
+}

@@ -1,0 +1,266 @@
+/**
+ * What stands around every phase, in one place, so that no procedure can forget it:
+ *
+ *   plan by the run row's hash · target digests · approvals recounted · intent row (lease, order, fence)
+ *     └─ the activity itself, with heartbeats, outputs filled in and faults injected
+ *   outcome row
+ *
+ * An activity implementation therefore is `(params, context) => result`, and Temporal hears a summary only.
+ */
+import { type Context, activityInfo, heartbeat } from '@temporalio/activity';
+import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
+import type {
+  ActivityExecuteInput,
+  ActivityInboundCallsInterceptor,
+  ActivityInterceptorsFactory,
+  Next,
+} from '@temporalio/worker';
+import type { Logger } from 'pino';
+import { SUMMARY_BYTES_MAX } from '../procedures/limits.ts';
+import type { Call, Direction, Limits, Plan } from '../procedures/plan.ts';
+import { digest } from '../store/digest.ts';
+import type { OutcomeRow, RunRow, StoredOutcome, WorkerStore } from '../store/types.ts';
+import type { Envelope, PhaseAnswer } from '../workflows/messages.ts';
+import { assertApproved } from './approved.ts';
+import { type ContextDeps, makeContext } from './context.ts';
+import { fill } from './fill.ts';
+import { fail } from './lib/fail.ts';
+import { type Journal, makeJournal } from './journal.ts';
+import type { Fence, FingerprintResult, PhaseResult, ProbeResult } from './phase.ts';
+
+export type AroundDeps = ContextDeps & {
+  store: WorkerStore;
+  log: Logger;
+  /** Milliseconds for which the worker retries its own rows; `JOURNAL_WAIT_MS` by default. */
+  journalWaitMs: number;
+};
+
+/** Phase activities have a `/` in their name; local activities of the recorder have none. */
+export function makeAroundPhase(deps: AroundDeps): ActivityInterceptorsFactory {
+  return (context) => ({ inbound: new AroundPhase(deps, context) });
+}
+
+type Planned = { call: Call; limits: Limits; targets: string[]; attempts: number };
+type Result = PhaseResult | ProbeResult | FingerprintResult;
+
+class AroundPhase implements ActivityInboundCallsInterceptor {
+  private readonly deps: AroundDeps;
+  private readonly context: Context;
+
+  constructor(deps: AroundDeps, context: Context) {
+    this.deps = deps;
+    this.context = context;
+  }
+
+  async execute(
+    input: ActivityExecuteInput,
+    next: Next<ActivityInboundCallsInterceptor, 'execute'>,
+  ): Promise<unknown> {
+    if (!activityInfo().activityType.includes('/')) return next(input);
+    const { deps } = this;
+    const envelope = readEnvelope(input.args[0]);
+    const limitsMs = activityInfo().heartbeatTimeoutMs ?? 2_000;
+    const beating = setInterval(() => heartbeat(), Math.min(200, limitsMs / 5));
+    try {
+      const journal = makeJournal({ ...deps, signal: this.context.cancellationSignal });
+      const run = await journal.before(() => deps.store.loadRun(envelope.run));
+      if (run === undefined)
+        throw fail('PlanUnknown', `The API stored no run ${envelope.run}. Start runs through the API.`);
+      const planned = plannedCall(run, envelope);
+      const environment = assertTargets(deps, run, planned);
+      await journal.before(() => assertApproved(deps.store, run, envelope));
+
+      const row = { ...envelope, attempt: activityInfo().attempt };
+      const intent = await journal.before(() => deps.store.intent(row));
+      if ('stored' in intent) return answerStored(intent.stored, envelope.direction);
+      if ('refused' in intent) throw refusal(intent.refused, intent.detail);
+
+      const fence: Fence = { epoch: intent.epoch, seq: intent.seq };
+      return await this.perform(input, next, { run, planned, envelope, fence, environment, journal });
+    } finally {
+      clearInterval(beating);
+    }
+  }
+
+  private async perform(
+    input: ActivityExecuteInput,
+    next: Next<ActivityInboundCallsInterceptor, 'execute'>,
+    at: {
+      run: RunRow;
+      planned: Planned;
+      envelope: Envelope;
+      fence: Fence;
+      environment: ReturnType<typeof assertTargets>;
+      journal: Journal;
+    },
+  ): Promise<PhaseAnswer> {
+    const { deps } = this;
+    const { run, planned, envelope, fence, journal } = at;
+    const { attempt } = activityInfo();
+    const base = { ...envelope, attempt, intent: fence.seq };
+    let outcome: Omit<StoredOutcome, 'seq'>;
+    try {
+      const outputs = await journal.before(() => deps.store.outputs(envelope.run));
+      const context = makeContext({ ...deps, ...at, outputs, signal: this.context.cancellationSignal });
+      const params = fill(planned.call.params, outputs);
+      const result = (await next({ ...input, args: [params, context] })) as Result;
+      outcome = outcomeOf(result, envelope.direction);
+      if (envelope.direction === 'run' && run.failAt === envelope.phase) {
+        throw fail('InjectedFault', 'a fault was injected after the effect, as asked for with the run');
+      }
+    } catch (error) {
+      if (error instanceof CancelledFailure || this.context.cancellationSignal.aborted) throw error;
+      const failure = asFailure(error);
+      deps.log.warn({ ...envelope, attempt, err: error }, 'phase: failed');
+      const last = failure.nonRetryable === true || attempt >= planned.attempts;
+      // A failure that Temporal will retry is no outcome yet; a fenced attempt has none to write.
+      if (last && failure.type !== 'FenceLost') {
+        await this.write(journal, { ...base, ...failedOutcome(failure), state: null });
+      }
+      throw failure;
+    }
+    const state = nextState(envelope.direction, outcome);
+    const seq = await this.write(journal, { ...base, ...outcome, state });
+    return answerOf({ ...outcome, seq });
+  }
+
+  private async write(journal: Journal, row: OutcomeRow): Promise<number> {
+    const written = await journal.after(() => this.deps.store.outcome(row));
+    if ('refused' in written) throw refusal(written.refused, written.detail);
+    return written.seq;
+  }
+}
+
+function readEnvelope(value: unknown): Envelope {
+  const { run, phase, direction, try: tried } = (value ?? {}) as Partial<Envelope>;
+  const directions = ['run', 'probe', 'undo', 'before', 'after'];
+  if (
+    !Number.isSafeInteger(run) ||
+    typeof phase !== 'string' ||
+    !Number.isSafeInteger(tried) ||
+    !directions.includes(String(direction))
+  ) {
+    throw fail(
+      'PlanUnknown',
+      'A phase is told { run, phase, direction, try } and no more. Start runs through the API.',
+    );
+  }
+  return { run, phase, direction, try: tried } as Envelope;
+}
+
+/** What the stored plan says is to be called. The activity that Temporal asked for must be that one. */
+function plannedCall(run: RunRow, envelope: Envelope): Planned {
+  const planned = lookUp(run.plan, envelope);
+  const asked = activityInfo().activityType;
+  if (planned === undefined || planned.call.activity !== asked) {
+    const expected = planned === undefined ? 'nothing' : `'${planned.call.activity}'`;
+    throw fail(
+      'PlanUnknown',
+      `Plan ${run.planHash.slice(0, 12)} calls ${expected} for ${envelope.phase}/${envelope.direction}, not '${asked}'.`,
+    );
+  }
+  return planned;
+}
+
+function lookUp(plan: Plan, { phase, direction }: Envelope): Planned | undefined {
+  if (direction === 'before' || direction === 'after') {
+    const print = plan.fingerprints.find(({ target }) => `@${target}` === phase);
+    return (
+      print && {
+        call: print.call,
+        limits: print.limits,
+        targets: [print.target],
+        attempts: print.limits.attempts,
+      }
+    );
+  }
+  const found = plan.phases.find(({ id }) => id === phase);
+  const call = found?.[direction];
+  if (found === undefined || call === undefined || 'wait' in call) return undefined;
+  const { limits, targets } = found;
+  const attempts = { run: limits.attempts, probe: limits.undoAttempts, undo: limits.undoAttempts }[direction];
+  return { call, limits, targets, attempts };
+}
+
+/** The worker's own copy of the environment must say the same of each target as the copy that was planned with. */
+function assertTargets(deps: AroundDeps, run: RunRow, planned: Planned) {
+  const environment = deps.environments.get(run.environment);
+  if (environment === undefined) {
+    throw fail(
+      'TargetDiffers',
+      `This worker has no environment '${run.environment}'. Give it the file that the API plans with.`,
+    );
+  }
+  for (const name of planned.targets) {
+    const target = environment.targets[name];
+    const expected = run.plan.targets[name]?.digest;
+    if (target === undefined || digest(target) !== expected) {
+      throw fail(
+        'TargetDiffers',
+        `Target '${name}' in this worker's copy of environment '${run.environment}' is not the one that was planned with. Make the copies equal, then plan again.`,
+      );
+    }
+  }
+  return environment;
+}
+
+function refusal(reason: string, detail: string): ApplicationFailure {
+  if (reason === 'Superseded' || reason === 'RunClosed') return fail('FenceLost', detail);
+  if (reason === 'LeaseLost' || reason === 'OutOfOrder') return fail(reason, detail);
+  return fail('PlanUnknown', detail);
+}
+
+function outcomeOf(result: Result, direction: Direction): Omit<StoredOutcome, 'seq'> {
+  const summary = result.summary.slice(0, SUMMARY_BYTES_MAX / 4);
+  if ('state' in result) {
+    return { result: 'ok', verdict: 'pass', summary, print: { state: result.state, data: result.data } };
+  }
+  const output = result.output === undefined ? {} : { output: result.output };
+  if ('answer' in result) return { result: 'ok', verdict: 'pass', summary, answer: result.answer, ...output };
+  const binds = result.binds === undefined || direction !== 'run' ? {} : { binds: result.binds };
+  return { result: 'ok', verdict: result.verdict, summary, ...output, ...binds };
+}
+
+function nextState(direction: Direction, outcome: Omit<StoredOutcome, 'seq'>): OutcomeRow['state'] {
+  if (direction === 'run' && outcome.result === 'ok') return 'done';
+  if (direction === 'undo' && outcome.result === 'ok') return 'undone';
+  return null;
+}
+
+function failedOutcome(failure: ApplicationFailure): Omit<StoredOutcome, 'seq'> {
+  const message = failure.message.slice(0, SUMMARY_BYTES_MAX / 4);
+  return {
+    result: 'failed',
+    verdict: 'error',
+    summary: message,
+    error: { type: failure.type ?? 'PhaseFailed', message },
+  };
+}
+
+function answerOf(stored: StoredOutcome): PhaseAnswer {
+  const { verdict, summary, seq, output, binds, print, answer } = stored;
+  const said = print ?? { output: output ?? null, binds: binds ?? null };
+  return { verdict, summary, seq, digest: digest(said), ...(answer === undefined ? {} : { answer }) };
+}
+
+/** This try ended already and its answer was lost on the way: the same answer again, and no second effect. */
+function answerStored(stored: StoredOutcome, direction: Direction): PhaseAnswer {
+  if (stored.result === 'ok') return answerOf(stored);
+  throw ApplicationFailure.create({
+    type: stored.error?.type ?? 'PhaseFailed',
+    message: stored.error?.message ?? `${direction} had failed`,
+    nonRetryable: true,
+  });
+}
+
+/** Only ApplicationFailure leaves an activity; what nobody foresaw may be tried again within the phase's attempts. */
+function asFailure(error: unknown): ApplicationFailure {
+  if (error instanceof ApplicationFailure) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return ApplicationFailure.create({
+    type: 'PhaseFailed',
+    message,
+    nonRetryable: false,
+    ...(error instanceof Error ? { cause: error } : {}),
+  });
+}

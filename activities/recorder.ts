@@ -1,0 +1,62 @@
+/** The local activities of the interpreter: rows that no phase activity writes. */
+import { digest } from '../store/digest.ts';
+import type { RunRow, WorkerStore } from '../store/types.ts';
+import type { Recorder, RecordRow } from '../workflows/messages.ts';
+import { assertQuorum } from './approved.ts';
+import { fail } from './lib/fail.ts';
+
+export function makeRecorder({ store }: { store: WorkerStore }): Recorder {
+  const load = async (run: number): Promise<RunRow> => {
+    const row = await store.loadRun(run);
+    if (row === undefined)
+      throw fail('PlanUnknown', `The API stored no run ${run}. Start runs through the API.`);
+    return row;
+  };
+
+  const assertGranted = async (run: number, rows: RecordRow[]): Promise<void> => {
+    for (const row of rows) {
+      if (row.kind !== 'approval' || row.state !== 'granted') continue;
+      const loaded = await load(run);
+      const phase = loaded.plan.phases.find((one) => one.id === row.phase);
+      if (phase !== undefined) await assertQuorum(store, loaded, phase);
+    }
+  };
+
+  return {
+    async begin({ run, plan }) {
+      const row = await load(run);
+      if (digest(plan) !== row.planHash) {
+        throw fail(
+          'PlanUnknown',
+          `The plan that run ${run} was started with is not the one that the API stored. Start runs through the API.`,
+        );
+      }
+      return store.begun(run);
+    },
+
+    async record({ run, rows }) {
+      await assertGranted(run, rows);
+      await store.record(run, rows);
+    },
+
+    async openApproval({ run, key, plan, phase, step, leading, round, opened, dueAt, from }) {
+      const binds = await store.binds(run, leading);
+      const evidence = digest({ plan, phase, binds });
+      const body = { step, evidence, round, opened, from, dueAt, openedAt: Date.now() };
+      await store.record(run, [{ key, kind: 'approval', phase, state: 'open', body }]);
+      return { evidence };
+    },
+
+    async countDecision({ run, id }) {
+      const decision = await store.decision(run, id);
+      if (decision === undefined) {
+        throw fail(
+          'ApprovalMissing',
+          `No door wrote decision ${id} of run ${run}. Decide through the API, Slack or the console.`,
+        );
+      }
+      await store.countDecision(run, id);
+      return decision;
+    },
+  };
+}

@@ -1,0 +1,320 @@
+/**
+ * The core of the interpreter: what must be in flight, and what follows from what happened. It knows no Temporal and no
+ * clock; its state is JSON and nothing else remembers anything.
+ *
+ *   wanted(plan, state)        the acts that must be in flight now
+ *   apply(plan, state, event)  takes what happened
+ *   settle(plan, state, at)    goes as far as possible without the world
+ */
+import { SUMMARY_BYTES_MAX } from '../procedures/limits.ts';
+import { NEVER_STARTED, NOBODY_KNOWS } from '../procedures/errors.ts';
+import { type Direction, type Plan, isWait } from '../procedures/plan.ts';
+import { isTerminal } from '../procedures/states.ts';
+import { type Moment, leadingPhases, stepForward } from './forward.ts';
+import type { Begun, OpenApproval, PhaseAnswer, RecordRow } from './messages.ts';
+import {
+  type CoreState,
+  type PhaseRecord,
+  movePhase,
+  moveRun,
+  phaseOf,
+  recordOf,
+  tellPhase,
+  write,
+} from './state.ts';
+import { giveToDesk, stepUnwind } from './unwind.ts';
+
+export { type CoreState, initial } from './state.ts';
+
+/** One thing that must be in flight. The key names it for ever: the same key is the same act. */
+export type Act =
+  | { key: string; kind: 'begin' }
+  | { key: string; kind: 'record'; rows: RecordRow[] }
+  | { key: string; kind: 'open'; input: Omit<OpenApproval, 'run' | 'key'> }
+  | { key: string; kind: 'phase'; phase: string; direction: 'run' | 'probe' | 'undo'; try: number }
+  | { key: string; kind: 'print'; target: string; direction: 'before' | 'after'; try: number };
+
+/** How an act ended. `maybe` says that nobody knows: a timeout, a lost worker, a cancellation. */
+export type Outcome =
+  | { end: 'ok'; answer: PhaseAnswer }
+  | { end: 'failed'; type: string; message: string }
+  | { end: 'maybe'; message: string };
+
+export type Event =
+  | { kind: 'begun'; begun: Begun; unwind: boolean }
+  | { kind: 'recorded' }
+  | { kind: 'opened'; phase: string; evidence: string }
+  | { kind: 'phase'; phase: string; direction: Direction; try: number; outcome: Outcome }
+  | { kind: 'print'; target: string; direction: 'before' | 'after'; try: number; outcome: Outcome };
+
+/** Bound of one settle: each turn moves something, and a plan has at most 500 phases. */
+const SETTLE_TURNS_MAX = 10_000;
+
+export function settle(plan: Plan, state: CoreState, now: number, draining = false): void {
+  const moment: Moment = { now, draining };
+  for (let turn = 0; turn < SETTLE_TURNS_MAX; turn += 1) {
+    if (!step(plan, state, moment)) {
+      if (state.recording === 0) state.recording = state.outbox.length;
+      return;
+    }
+  }
+  throw new Error('The core does not come to rest: this is a bug.');
+}
+
+function step(plan: Plan, state: CoreState, moment: Moment): boolean {
+  if (state.planHash === null || isTerminal(state.run) || state.run === 'stuck') return false;
+  if (state.run === 'planned') {
+    moveRun(state, 'start', {});
+    return true;
+  }
+  if (state.run === 'unwinding') return stepUnwind(plan, state, moment);
+  return stepForward(plan, state, moment);
+}
+
+/** The run has ended and its last row is recorded. */
+export function isOver(state: CoreState): boolean {
+  return isTerminal(state.run) && state.outbox.length === 0;
+}
+
+export function wanted(plan: Plan, state: CoreState): Act[] {
+  if (state.planHash === null) return [{ key: 'begin', kind: 'begin' }];
+  const acts: Act[] = [];
+  if (state.recording > 0) {
+    const rows = state.outbox.slice(0, state.recording);
+    acts.push({ key: `record/${rows[0]?.key}`, kind: 'record', rows });
+  }
+  const leaving = state.cause !== null && state.run !== 'unwinding' && state.run !== 'stuck';
+  for (const [phase, record] of Object.entries(state.phases)) {
+    const direction = record.act;
+    if (direction === null || direction === 'before' || direction === 'after') continue;
+    // A run that leaves its way cancels what goes forward and waits for its end.
+    if (leaving && direction !== 'undo') continue;
+    acts.push({
+      key: `${phase}/${direction}/${record.try}`,
+      kind: 'phase',
+      phase,
+      direction,
+      try: record.try,
+    });
+  }
+  for (const [target, print] of Object.entries(state.prints)) {
+    if (print.act === null) continue;
+    acts.push({
+      key: `@${target}/${print.act}/${print.try}`,
+      kind: 'print',
+      target,
+      direction: print.act,
+      try: print.try,
+    });
+  }
+  for (const [phase, approval] of Object.entries(state.approvals)) {
+    if (approval.state === 'opening') acts.push(openAct(plan, state, phase));
+  }
+  return acts;
+}
+
+function openAct(plan: Plan, state: CoreState, phase: string): Act {
+  const approval = state.approvals[phase];
+  const planned = phaseOf(plan, phase);
+  return {
+    key: `open/${phase}/${approval?.opened}`,
+    kind: 'open',
+    input: {
+      plan: state.planHash ?? '',
+      phase,
+      step: planned.step,
+      leading: leadingPhases(plan, planned),
+      round: approval?.round ?? 1,
+      opened: approval?.opened ?? 1,
+      dueAt: approval?.dueAt ?? 0,
+      from: planned.waitsFor?.approval?.from ?? {},
+    },
+  };
+}
+
+/** When the core must look again although nothing happened; null for never. Epoch milliseconds. */
+export function nextDue(state: CoreState): number | null {
+  if (state.run === 'unwinding' || state.run === 'stuck' || isTerminal(state.run)) return null;
+  const due = [
+    ...Object.values(state.phases).flatMap((record) => [record.dueAt, record.held?.until ?? null]),
+    ...Object.values(state.approvals).map((approval) =>
+      approval.closedAt === null && approval.state !== 'voided' ? approval.dueAt : null,
+    ),
+  ].filter((at) => at !== null);
+  return due.length === 0 ? null : Math.min(...due);
+}
+
+export function apply(plan: Plan, state: CoreState, event: Event, now: number): void {
+  switch (event.kind) {
+    case 'begun':
+      return begin(plan, state, event.begun, event.unwind);
+    case 'recorded':
+      state.outbox.splice(0, state.recording);
+      state.recording = 0;
+      return;
+    case 'opened':
+      return opened(state, event.phase, event.evidence);
+    case 'print':
+      return printed(state, event);
+    case 'phase': {
+      const record = recordOf(state, event.phase);
+      if (record.act !== event.direction || record.try !== event.try) return;
+      if (event.direction === 'run') return ranTo(plan, state, event.phase, record, event.outcome, now);
+      if (event.direction === 'probe') return probed(record, event.outcome);
+      return undid(state, event.phase, record, event.outcome);
+    }
+  }
+}
+
+function begin(plan: Plan, state: CoreState, begun: Begun, unwind: boolean): void {
+  state.planHash = begun.plan;
+  state.requester = begun.requester;
+  state.groups = begun.groups;
+  if (!unwind) return;
+  moveRun(state, 'start', {});
+  for (const [target, print] of Object.entries(state.prints)) {
+    print.before = begun.prints[target]?.before ?? null;
+    print.try = begun.prints[target]?.try ?? 0;
+  }
+  for (const known of begun.journal) adopt(plan, state, known);
+  if (state.noReturn) return;
+  state.cause = { kind: 'closed', text: 'The workflow of the run was closed from outside' };
+}
+
+/** What the journal knows of a phase. Whatever was on its way is `maybe`. */
+function adopt(plan: Plan, state: CoreState, known: Begun['journal'][number]): void {
+  const phase = phaseOf(plan, known.phase);
+  const record = recordOf(state, known.phase);
+  record.try = known.try;
+  if (isWait(phase.run)) {
+    if (known.state === 'done' || known.state === 'skipped') record.state = known.state;
+    if (known.state === 'done' && phase.run.wait === 'point-of-no-return') {
+      state.noReturn = true;
+      state.stack = [];
+    }
+    return;
+  }
+  if (!known.started) {
+    if (known.state === 'skipped') record.state = 'skipped';
+    return;
+  }
+  record.state =
+    known.state === 'done' || known.state === 'skipped' || known.state === 'undone' ? known.state : 'maybe';
+  record.runs = 1;
+  record.doneAt = 0;
+  record.verdict = known.verdict;
+  if (record.state === 'done' && known.verdict !== 'pass' && known.verdict !== 'warn') {
+    record.failed = `it had ended with verdict ${known.verdict ?? 'unknown'}`;
+  }
+  if (phase.undo !== undefined && !state.noReturn) state.stack.push(known.phase);
+}
+
+function opened(state: CoreState, phase: string, evidence: string): void {
+  const approval = state.approvals[phase];
+  if (approval?.state !== 'opening') return;
+  if (approval.evidence !== '' && approval.evidence !== evidence) {
+    approval.past.push(approval.evidence);
+    approval.votes = [];
+    approval.round += 1;
+    write(state, {
+      kind: 'approval',
+      phase,
+      state: 'open',
+      body: { evidence, round: approval.round, voided: true },
+    });
+  }
+  approval.evidence = evidence;
+  approval.state = 'open';
+}
+
+function ranTo(
+  plan: Plan,
+  state: CoreState,
+  phase: string,
+  record: PhaseRecord,
+  outcome: Outcome,
+  now: number,
+): void {
+  const effect = phaseOf(plan, phase).effect;
+  if (outcome.end === 'failed' && outcome.type === 'NotStarted') {
+    // The journal was out before anything began: the same thing again, and no try is counted.
+    record.try += 1;
+    return;
+  }
+  record.act = null;
+  if (outcome.end === 'ok') {
+    const { verdict, summary } = outcome.answer;
+    movePhase(state, phase, 'finish');
+    record.verdict = verdict;
+    record.doneAt = now;
+    if (verdict !== 'pass' && verdict !== 'warn') record.failed = cut(summary);
+    return;
+  }
+  if (outcome.end === 'failed' && !NOBODY_KNOWS.includes(outcome.type)) {
+    record.failed = cut(outcome.message);
+    if (NEVER_STARTED.includes(outcome.type) && record.runs === 1) return withdraw(state, phase, record);
+    record.verdict = 'error';
+    if (effect === 'none') {
+      record.doneAt = now;
+      return tellPhase(state, phase, 'finish', { summary: record.failed, type: outcome.type }, 'error');
+    }
+    return tellPhase(state, phase, 'lose', { summary: record.failed, type: outcome.type }, 'error');
+  }
+  if (effect === 'none' && state.cause !== null) {
+    return tellPhase(state, phase, 'withdraw', { summary: 'cut short; it has no effect' });
+  }
+  tellPhase(state, phase, 'lose', { summary: cut(outcome.message) });
+}
+
+/** Refused before its intent row: nothing was started, and no undo is owed. */
+function withdraw(state: CoreState, phase: string, record: PhaseRecord): void {
+  state.stack = state.stack.filter((id) => id !== phase);
+  record.runs = 0;
+  tellPhase(state, phase, 'withdraw', { summary: record.failed });
+}
+
+function probed(record: PhaseRecord, outcome: Outcome): void {
+  if (outcome.end === 'failed' && outcome.type === 'NotStarted') {
+    record.try += 1;
+    return;
+  }
+  record.act = null;
+  record.answer = outcome.end === 'ok' ? (outcome.answer.answer ?? 'unknown') : 'unknown';
+}
+
+function undid(state: CoreState, phase: string, record: PhaseRecord, outcome: Outcome): void {
+  if (outcome.end === 'failed' && outcome.type === 'NotStarted') {
+    record.try += 1;
+    return;
+  }
+  record.act = null;
+  if (outcome.end !== 'ok') {
+    record.failed = cut(outcome.message);
+    return giveToDesk(state, phase, record, 'undo');
+  }
+  movePhase(state, phase, 'restore');
+  const { verdict, summary } = outcome.answer;
+  if (verdict !== 'pass' && verdict !== 'warn') {
+    record.failed = cut(summary);
+    record.desk = 'differs';
+  }
+}
+
+function printed(state: CoreState, event: Extract<Event, { kind: 'print' }>): void {
+  const print = state.prints[event.target];
+  if (print === undefined || print.act !== event.direction || print.try !== event.try) return;
+  const { outcome } = event;
+  if (outcome.end === 'failed' && outcome.type === 'NotStarted') {
+    print.try += 1;
+    return;
+  }
+  print.act = null;
+  if (outcome.end === 'ok') print[event.direction] = outcome.answer.digest;
+  else print.failed = cut(outcome.message);
+}
+
+/** State stays small: what is longer stands in the journal. */
+function cut(text: string): string {
+  const bound = SUMMARY_BYTES_MAX / 16;
+  return text.length <= bound ? text : `${text.slice(0, bound)}…`;
+}

@@ -1,0 +1,2 @@
+/** Every export is a workflow type. */
+export { launch } from './launch.ts';

@@ -1,0 +1,124 @@
+/**
+ * The workflow of a run: a thin shell around the core. It starts what is wanted, cancels what no longer is, and feeds
+ * the core with what happened.
+ *
+ *   loop:  apply the inbox · settle · start wanted − flying · cancel flying − wanted · over? · full? · wait
+ *
+ * Everything runs in a scope that cannot be cancelled, so that nothing from outside cuts an unwinding short.
+ */
+import {
+  ApplicationFailure,
+  CancellationScope,
+  allHandlersFinished,
+  condition,
+  continueAsNew,
+  setHandler,
+  workflowInfo,
+} from '@temporalio/workflow';
+import { HISTORY_EVENTS_MAX } from '../procedures/limits.ts';
+import type { RunState } from '../procedures/states.ts';
+import {
+  type Act,
+  type CoreState,
+  type Event,
+  apply,
+  initial,
+  isOver,
+  nextDue,
+  settle,
+  wanted,
+} from './core.ts';
+import { decide, judge } from './decide.ts';
+import { type Decision, type LaunchInput, decisionUpdate } from './messages.ts';
+import { makePerform, recorder } from './perform.ts';
+
+export type LaunchResult = { run: number; state: RunState };
+
+export async function launch(input: LaunchInput): Promise<LaunchResult> {
+  const { run, plan } = input;
+  const state: CoreState = input.state ?? initial(plan);
+  const inbox: Event[] = [];
+  const flying = new Map<string, { act: Act; scope: CancellationScope }>();
+  const perform = makePerform(input);
+  let touched = false;
+  let refused: ApplicationFailure | undefined;
+
+  const check = (decision: Decision): void => {
+    const no = judge(plan, state, decision, Date.now());
+    if (no !== undefined)
+      throw ApplicationFailure.create({ type: no.code, message: no.detail, nonRetryable: true });
+  };
+
+  setHandler(
+    decisionUpdate,
+    async (told) => {
+      // Only the row that a door wrote counts; what the update itself says is a hint for the validator.
+      const decision = await recorder.countDecision({ run, id: told.id });
+      await condition(() => state.planHash !== null);
+      check(decision);
+      const answer = decide(plan, state, decision, Date.now());
+      touched = true;
+      return answer;
+    },
+    { validator: check },
+  );
+
+  const start = (act: Act): void => {
+    const scope = new CancellationScope();
+    flying.set(act.key, { act, scope });
+    void scope
+      .run(() => perform(act))
+      .then(
+        (event) => inbox.push(event),
+        (error: unknown) => {
+          // Only the local activity that begins a run may refuse it; anything else is a bug and fails the task.
+          refused = error instanceof ApplicationFailure ? error : ApplicationFailure.fromError(error);
+        },
+      )
+      .then(() => flying.delete(act.key));
+  };
+
+  // A cancellation from Temporal itself is an abort without a person: the run takes itself back.
+  void CancellationScope.current().cancelRequested.catch(() => {
+    if (state.noReturn || state.cause !== null) return;
+    state.cause = { kind: 'closed', text: 'A cancellation was asked of Temporal itself' };
+    touched = true;
+  });
+
+  return CancellationScope.nonCancellable(async () => {
+    for (;;) {
+      touched = false;
+      const draining = isFull();
+      for (const event of inbox.splice(0)) apply(plan, state, event, Date.now());
+      settle(plan, state, Date.now(), draining);
+
+      const acts = wanted(plan, state);
+      const keys = new Set(acts.map((act) => act.key));
+      for (const act of acts) if (!flying.has(act.key)) start(act);
+      for (const { act, scope } of flying.values()) {
+        if (act.kind === 'phase' && !keys.has(act.key)) scope.cancel();
+      }
+
+      const quiet = flying.size === 0 && inbox.length === 0;
+      if (isOver(state) && quiet) {
+        await condition(allHandlersFinished);
+        return { run, state: state.run };
+      }
+      if (draining && quiet && state.outbox.length === 0) {
+        await condition(allHandlersFinished);
+        if (!touched) await continueAsNew<typeof launch>({ run, plan, state });
+        continue;
+      }
+      const due = nextDue(state);
+      const wake = (): boolean => inbox.length > 0 || touched || refused !== undefined;
+      if (due === null) await condition(wake);
+      else await condition(wake, Math.max(1, due - Date.now()));
+      if (refused !== undefined) throw refused;
+    }
+  });
+}
+
+function isFull(): boolean {
+  const { historyLength, continueAsNewSuggested } = workflowInfo();
+  return continueAsNewSuggested || historyLength > HISTORY_EVENTS_MAX;
+}

@@ -1,0 +1,225 @@
+/** The state of the core: JSON and nothing else, so that continue-as-new carries all there is. */
+import type { Direction, Json, Phase, Plan, ProbeAnswer, Step, Verdict } from '../procedures/plan.ts';
+import { fingerprintPhase } from '../procedures/plan.ts';
+import {
+  type PhaseEvent,
+  type PhaseState,
+  type RunEvent,
+  type RunState,
+  nextPhase,
+  nextRun,
+} from '../procedures/states.ts';
+import type { Vote } from './approvals.ts';
+import type { RecordRow } from './messages.ts';
+
+export type PhaseRecord = {
+  state: PhaseState;
+  /** The highest try handed out, over all directions. */
+  try: number;
+  /** Tries of `run` so far; a retry by a person starts again at 0. */
+  runs: number;
+  /** What is in flight with `try`; null for nothing. */
+  act: Direction | null;
+  verdict: Verdict | null;
+  /** Ended badly and not yet decided upon: `onFail` speaks next. */
+  failed: string | null;
+  /** The last probe's answer; cleared by each start. */
+  answer: ProbeAnswer | null;
+  /** Waits for a person (retry, skip, abort). */
+  held: { why: string; until: number | null } | null;
+  /** An inspection that must be run again before an approval counts. */
+  stale: boolean;
+  doneAt: number | null;
+  /** When a timer phase ends. */
+  dueAt: number | null;
+  /** Why the phase is on the desk: its undo failed, its probe did not know, or its undo found something changed. */
+  desk: 'undo' | 'probe' | 'differs' | null;
+  /** A person accepted what its undo found changed: its targets count as not verified. */
+  accepted: boolean;
+};
+
+export type ApprovalRecord = {
+  state: 'opening' | 'open' | 'refreshing' | 'granted' | 'rejected' | 'expired' | 'voided';
+  /** Digest of what inspect declares invariant; empty until opened. */
+  evidence: string;
+  /** Grows when votes are voided. */
+  round: number;
+  /** Grows with each evidence act. */
+  opened: number;
+  /** Epoch milliseconds. */
+  dueAt: number;
+  votes: Vote[];
+  /** Evidence of earlier rounds: a vote on one of them is told that it was voided. */
+  past: string[];
+  closedAt: number | null;
+};
+
+export type PrintRecord = {
+  before: string | null;
+  after: string | null;
+  try: number;
+  act: 'before' | 'after' | null;
+  /** Why the last one could not be taken. */
+  failed: string | null;
+  differs: boolean;
+  /** A person accepted the target as it is: it counts as not verified. */
+  accepted: boolean;
+};
+
+export type Cause = {
+  kind: 'failed' | 'rejected' | 'expired' | 'aborted' | 'closed';
+  text: string;
+};
+
+export type CoreState = {
+  version: 1;
+  run: RunState;
+  /** Filled by `begun`. */
+  planHash: string | null;
+  requester: string;
+  groups: Record<string, string[]>;
+  phases: Record<string, PhaseRecord>;
+  /** Phases whose undo is owed, in order of their first start. */
+  stack: string[];
+  approvals: Record<string, ApprovalRecord>;
+  prints: Record<string, PrintRecord>;
+  /** Set once: the run leaves its way, by stopping or by unwinding. */
+  cause: Cause | null;
+  /** Past the point of no return. */
+  noReturn: boolean;
+  /** A failure was skipped: the verdict is at best `warn`. */
+  capped: boolean;
+  steered: { person: string; kind: string; at: number }[];
+  /** Ids of steering decisions that were applied: a resent one changes nothing. */
+  applied: string[];
+  /** Journal rows to be recorded, and how many of them are on their way. */
+  outbox: RecordRow[];
+  recording: number;
+  rows: number;
+};
+
+export function initial(plan: Plan): CoreState {
+  const phases: Record<string, PhaseRecord> = {};
+  for (const phase of plan.phases) phases[phase.id] = freshPhase();
+  const prints: Record<string, PrintRecord> = {};
+  for (const { target } of plan.fingerprints) {
+    prints[target] = {
+      before: null,
+      after: null,
+      try: 0,
+      act: null,
+      failed: null,
+      differs: false,
+      accepted: false,
+    };
+  }
+  return {
+    version: 1,
+    run: 'planned',
+    planHash: null,
+    requester: '',
+    groups: {},
+    phases,
+    stack: [],
+    approvals: {},
+    prints,
+    cause: null,
+    noReturn: false,
+    capped: false,
+    steered: [],
+    applied: [],
+    outbox: [],
+    recording: 0,
+    rows: 0,
+  };
+}
+
+function freshPhase(): PhaseRecord {
+  return {
+    state: 'pending',
+    try: 0,
+    runs: 0,
+    act: null,
+    verdict: null,
+    failed: null,
+    answer: null,
+    held: null,
+    stale: false,
+    doneAt: null,
+    dueAt: null,
+    desk: null,
+    accepted: false,
+  };
+}
+
+export function recordOf(state: CoreState, phase: string): PhaseRecord {
+  const record = state.phases[phase];
+  if (record === undefined) throw new Error(`The plan has no phase '${phase}'.`);
+  return record;
+}
+
+export function phaseOf(plan: Plan, id: string): Phase {
+  const phase = plan.phases.find((one) => one.id === id);
+  if (phase === undefined) throw new Error(`The plan has no phase '${id}'.`);
+  return phase;
+}
+
+export function stepOf(plan: Plan, id: string): Step {
+  const step = plan.steps.find((one) => one.id === id);
+  if (step === undefined) throw new Error(`The plan has no step '${id}'.`);
+  return step;
+}
+
+/** Appends a row to the outbox; the shell records it before anything new is started. */
+export function write(state: CoreState, row: Omit<RecordRow, 'key'>): void {
+  state.rows += 1;
+  state.outbox.push({ ...row, key: `row/${state.rows}` });
+}
+
+export function moveRun(state: CoreState, event: RunEvent, body: { [key: string]: Json } = {}): void {
+  state.run = nextRun(state.run, event);
+  write(state, { kind: 'run', state: state.run, body });
+}
+
+/** Moves a phase without a row: the interceptor writes one. */
+export function movePhase(state: CoreState, phase: string, event: PhaseEvent): void {
+  const record = recordOf(state, phase);
+  record.state = nextPhase(record.state, event);
+}
+
+/** Moves a phase of which no activity tells. */
+export function tellPhase(
+  state: CoreState,
+  phase: string,
+  event: PhaseEvent,
+  body: { [key: string]: Json },
+  verdict?: Verdict,
+): void {
+  movePhase(state, phase, event);
+  write(state, {
+    kind: 'phase',
+    phase,
+    state: recordOf(state, phase).state,
+    ...(verdict === undefined ? {} : { verdict }),
+    body,
+  });
+}
+
+/** Targets and phases that need a person before the run can be called rolled back. */
+export function desk(state: CoreState): { subject: string; why: string }[] {
+  const phases = Object.entries(state.phases)
+    .filter(([, record]) => record.desk !== null)
+    .map(([subject, record]) => ({ subject, why: record.failed ?? 'its undo failed' }));
+  const targets = Object.entries(state.prints)
+    .filter(([, print]) => print.differs && !print.accepted)
+    .map(([target]) => ({ subject: fingerprintPhase(target), why: `${target} is not as it was before` }));
+  return [...phases, ...targets];
+}
+
+/** Whether anything of the phases or fingerprints is in flight. */
+export function flying(state: CoreState): boolean {
+  return (
+    Object.values(state.phases).some((record) => record.act !== null) ||
+    Object.values(state.prints).some((print) => print.act !== null)
+  );
+}

@@ -1,0 +1,153 @@
+/** Going back: one step of the unwinding. Reverse order of start; one failed undo does not stop the others; then the fingerprints decide. */
+import { type Phase, type Plan, fingerprintPhase } from '../procedures/plan.ts';
+import { type Moment, dispatch } from './forward.ts';
+import {
+  type CoreState,
+  type PhaseRecord,
+  desk,
+  flying,
+  movePhase,
+  moveRun,
+  phaseOf,
+  recordOf,
+  tellPhase,
+  write,
+} from './state.ts';
+
+export function stepUnwind(plan: Plan, state: CoreState, moment: Moment): boolean {
+  if (flying(state)) return false;
+  for (const id of state.stack.toReversed()) {
+    const phase = phaseOf(plan, id);
+    const record = recordOf(state, id);
+    if (isTakenBack(record)) continue;
+    return takeBack(state, phase, record, moment);
+  }
+  return compare(plan, state, moment);
+}
+
+function isTakenBack(record: PhaseRecord): boolean {
+  return record.state === 'undone' || record.state === 'undo-failed' || record.state === 'pending';
+}
+
+function takeBack(state: CoreState, phase: Phase, record: PhaseRecord, moment: Moment): boolean {
+  if (record.state !== 'maybe' || phase.probe === undefined) return dispatch(state, phase, 'undo', moment);
+  switch (record.answer) {
+    case null:
+      return dispatch(state, phase, 'probe', moment);
+    case 'no':
+      tellPhase(state, phase.id, 'restore', { summary: 'nothing was left to undo' });
+      return true;
+    case 'yes':
+    case 'partly':
+      return dispatch(state, phase, 'undo', moment);
+    case 'unknown':
+      record.failed = 'its probe could not tell whether it happened';
+      giveToDesk(state, phase.id, record, 'probe');
+      return true;
+  }
+}
+
+/** What could not be undone waits for a person; the others go on. */
+export function giveToDesk(
+  state: CoreState,
+  phase: string,
+  record: PhaseRecord,
+  why: 'undo' | 'probe',
+): void {
+  record.desk = why;
+  tellPhase(state, phase, 'fail', { summary: record.failed, waitingFor: 'a person: resolve' });
+}
+
+/** The undo stack is empty: every target is fingerprinted again and held against before. */
+function compare(plan: Plan, state: CoreState, moment: Moment): boolean {
+  if (moment.draining || state.outbox.length > 0) return false;
+  // With something on the desk the comparison would only repeat what is known.
+  if (desk(state).length > 0) return stick(state);
+  let asked = false;
+  for (const print of Object.values(state.prints)) {
+    if (print.before === null || print.after !== null || print.failed !== null || print.accepted) continue;
+    print.try += 1;
+    print.act = 'after';
+    asked = true;
+  }
+  if (asked) return true;
+  for (const print of Object.values(state.prints)) {
+    print.differs = print.after !== null && print.after !== print.before;
+  }
+  if (desk(state).length > 0) return stick(state);
+  restore(plan, state);
+  return true;
+}
+
+function stick(state: CoreState): boolean {
+  const waiting = desk(state);
+  moveRun(state, 'stick', {
+    because: state.cause?.text ?? null,
+    desk: waiting.map(({ subject, why }) => ({ subject, why })),
+  });
+  return true;
+}
+
+function restore(plan: Plan, state: CoreState): void {
+  const touched = new Set(state.stack.flatMap((id) => phaseOf(plan, id).targets));
+  const notVerified = [
+    ...Object.entries(state.prints)
+      .filter(([, print]) => print.accepted || print.failed !== null || print.before === null)
+      .map(([target]) => target),
+    ...plan.unverifiable.filter((target) => touched.has(target)),
+    ...plan.phases.filter((phase) => recordOf(state, phase.id).accepted).flatMap((phase) => phase.targets),
+  ];
+  moveRun(state, 'restore', {
+    because: state.cause?.text ?? null,
+    verified: notVerified.length === 0,
+    notVerified: [...new Set(notVerified)].sort(),
+  });
+}
+
+/** A person speaks for something on the desk: try again, or done by hand with evidence. */
+export function resolve(
+  state: CoreState,
+  subject: string,
+  resolution: { retry: true } | { done: true; evidence: string },
+): void {
+  const target = Object.keys(state.prints).find((name) => fingerprintPhase(name) === subject);
+  if (target !== undefined) {
+    const print = state.prints[target];
+    if (print !== undefined && 'done' in resolution) print.accepted = true;
+  } else {
+    resolvePhase(state, subject, resolution);
+  }
+  // Whatever a person did by hand, the targets are compared again.
+  for (const print of Object.values(state.prints)) {
+    print.after = null;
+    print.failed = null;
+    print.differs = false;
+  }
+  moveRun(state, 'resolve', { because: state.cause?.text ?? null });
+}
+
+function resolvePhase(
+  state: CoreState,
+  phase: string,
+  resolution: { retry: true } | { done: true; evidence: string },
+): void {
+  const record = recordOf(state, phase);
+  if ('done' in resolution) {
+    if (record.state === 'undo-failed') {
+      tellPhase(state, phase, 'restore', { summary: `done by hand: ${resolution.evidence}` });
+    } else {
+      write(state, {
+        kind: 'phase',
+        phase,
+        state: record.state,
+        body: { summary: `accepted: ${resolution.evidence}` },
+      });
+    }
+  } else if (record.state === 'undo-failed') {
+    // Back to `maybe`, so that the probe looks again before the undo is tried again.
+    movePhase(state, phase, 'lose');
+    record.answer = null;
+  }
+  record.desk = null;
+  record.failed = null;
+}
