@@ -1,0 +1,100 @@
+/** The way of a decision from a door to the workflow: stored and committed first, then sent; the answer is the workflow's. */
+import { randomUUID } from 'node:crypto';
+import { groupsOf } from '../procedures/environment.ts';
+import type { Environment } from '../procedures/environment.ts';
+import { isTerminal } from '../procedures/states.ts';
+import type { ApiStore, RunDetail } from '../store/types.ts';
+import type { Decision, DecisionAnswer } from '../workflows/messages.ts';
+import type { ApiDeps } from './context.ts';
+import type { Answered } from './launcher.ts';
+import { ApiProblem, isProblemCode } from './problems.ts';
+
+export type NewDecision = Pick<Decision, 'kind' | 'subject' | 'person' | 'door' | 'evidence' | 'reason' | 'resolution'> & {
+  /** The plan as the caller saw it; null where the caller names none. */
+  plan: string | null;
+};
+
+/** Throws the refusal as a problem; each refused attempt is journalled. */
+export async function decide(
+  deps: Pick<ApiDeps, 'store' | 'launcher' | 'log'>,
+  run: RunDetail,
+  environment: Environment,
+  asked: NewDecision,
+): Promise<DecisionAnswer> {
+  const refuse = async (code: string, detail: string): Promise<never> => {
+    await deps.store.refused({
+      environment: run.environment,
+      person: asked.person,
+      door: asked.door,
+      run: run.run,
+      code,
+      detail,
+    });
+    throw problemOf(code, detail);
+  };
+  if (asked.plan !== null && asked.plan !== run.plan) {
+    return refuse(
+      'PlanDiffers',
+      `run ${run.run} executes plan ${run.plan.slice(0, 12)}, not ${asked.plan.slice(0, 12)}: look at it again. Nothing was counted.`,
+    );
+  }
+  if (isTerminal(run.state)) {
+    return refuse('AlreadyEnded', `run ${run.run} is ${run.state}. Your answer was not counted.`);
+  }
+  const decision: Decision = {
+    ...asked,
+    id: randomUUID(),
+    run: run.run,
+    plan: run.plan,
+    groups: groupsOf(environment, asked.person),
+  };
+  await deps.store.insertDecision(decision);
+  const answered = await deps.launcher.decide(decision);
+  await settle(deps.store, decision, run.environment, answered);
+  if ('answer' in answered) return answered.answer;
+  if ('refused' in answered) throw problemOf(answered.refused, answered.detail);
+  if ('closed' in answered) return closed(deps.store, decision);
+  deps.log.warn({ err: answered.unanswered, run: run.run, decision: decision.id }, 'decision: not answered in time');
+  throw noWorker(decision);
+}
+
+/** Journals a refusal and marks the row, so that it is never sent again. */
+export async function settle(
+  store: ApiStore,
+  decision: Decision,
+  environment: string,
+  answered: Answered,
+): Promise<void> {
+  if (!('refused' in answered)) return;
+  await store.refuseDecision({ run: decision.run, id: decision.id, code: answered.refused });
+  await store.refused({
+    environment,
+    person: decision.person,
+    door: decision.door,
+    run: decision.run,
+    code: answered.refused,
+    detail: answered.detail,
+  });
+}
+
+async function closed(store: ApiStore, decision: Decision): Promise<never> {
+  const now = await store.run(decision.run);
+  if (now === undefined || !isTerminal(now.state)) throw noWorker(decision);
+  throw new ApiProblem('AlreadyEnded', `run ${now.run} is ${now.state}. Your answer was not counted.`);
+}
+
+function noWorker(decision: Decision): ApiProblem {
+  return new ApiProblem(
+    'NoWorker',
+    `No worker answered in time. Decision ${decision.id} is stored and is sent again while run ${decision.run} is open.`,
+    { headers: { 'Retry-After': '10' }, members: { decision: decision.id } },
+  );
+}
+
+/** A code that this API does not know is a fault of ours, not of the caller. */
+function problemOf(code: string, detail: string): ApiProblem {
+  if (isProblemCode(code)) return new ApiProblem(code, detail);
+  return new ApiProblem('Internal', 'The run refused the decision with a code that is not known here.', {
+    cause: new Error(`${code}: ${detail}`),
+  });
+}

@@ -1,0 +1,177 @@
+/**
+ * The API as one hono application: `createApi(deps)` composes it and does not listen.
+ *
+ *   request ─▶ request id, headers ─▶ route table, token ─▶ body guard ─▶ zod ─▶ handler (grant) ─▶ answer
+ *                                        any of them ──▶ onError ─▶ problem+json
+ */
+import { randomUUID } from 'node:crypto';
+import { OpenAPIHono } from '@hono/zod-openapi';
+import { secureHeaders } from 'hono/secure-headers';
+import { guardRoute } from './auth.ts';
+import { escapePointer, guardBody } from './body.ts';
+import type { ApiContext, ApiDeps, ApiEnv } from './context.ts';
+import { PERMISSIONS } from './permissions.ts';
+import { ApiProblem, PROBLEMS, type ProblemBody } from './problems.ts';
+import { addDecisions } from './routes/decisions.ts';
+import { addEvents } from './routes/events.ts';
+import { addEvidence } from './routes/evidence.ts';
+import { addHealth } from './routes/health.ts';
+import { addMe } from './routes/me.ts';
+import { addPlans } from './routes/plans.ts';
+import { addRunbooks } from './routes/runbooks.ts';
+import { addRuns } from './routes/runs.ts';
+
+export type { ApiDeps } from './context.ts';
+
+/** Throws where a route stands in no row of the table of rights. */
+export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
+  const app = new OpenAPIHono<ApiEnv>({
+    defaultHook: (result) => {
+      if (!result.success) throw invalid(result.target, result.error.issues);
+    },
+  });
+  app.use(async (c, next) => {
+    const given = c.req.header('x-request-id');
+    c.set('requestId', given !== undefined && /^[\w-]{8,64}$/.test(given) ? given : `req-${randomUUID()}`);
+    await next();
+    c.header('X-Request-Id', c.get('requestId'));
+    if (!c.res.headers.has('Cache-Control')) c.header('Cache-Control', 'no-store');
+  });
+  app.use(
+    secureHeaders({
+      contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+      xFrameOptions: 'DENY',
+      strictTransportSecurity: false,
+    }),
+  );
+  app.use(async (c, next) => {
+    await next();
+    deps.log.info(
+      {
+        requestId: c.get('requestId'),
+        method: c.req.method,
+        path: c.req.path,
+        status: c.res.status,
+        person: c.get('person') || undefined,
+      },
+      'request: answered',
+    );
+  });
+  app.use(guardRoute(deps, (method, path) => matchRoute(app, method, path)));
+  app.use(guardBody);
+
+  addHealth(app, deps);
+  addMe(app, deps);
+  addRunbooks(app, deps);
+  addPlans(app, deps);
+  addRuns(app, deps);
+  addEvents(app, deps);
+  addEvidence(app, deps);
+  addDecisions(app, deps);
+  app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer' });
+  app.get('/openapi.json', (c) => c.json(openApiDocument(app)));
+
+  app.notFound((c) => {
+    throw new ApiProblem('RouteUnknown', `There is no ${c.req.method} ${c.req.path}: look at /openapi.json.`);
+  });
+  app.onError((error, c) => answerProblem(deps, error, c as ApiContext));
+  for (const route of routesOf(app)) {
+    if (PERMISSIONS[route] === undefined) {
+      throw new Error(`Route ${route} has no row in the table of rights: add it to api/permissions.ts.`);
+    }
+  }
+  return app;
+}
+
+/** Method and path of each route, middleware left out. */
+export function routesOf(app: OpenAPIHono<ApiEnv>): string[] {
+  const routes = app.routes.filter(({ method }) => method !== 'ALL');
+  return [...new Set(routes.map(({ method, path }) => `${method} ${path}`))];
+}
+
+/** The document that `/openapi.json` answers with. */
+export function openApiDocument(app: OpenAPIHono<ApiEnv>) {
+  return app.getOpenAPI31Document({
+    openapi: '3.1.0',
+    info: {
+      title: 'Countdown',
+      version: '1',
+      description: 'Plans, runs and steers launch runbooks. Errors are RFC 9457 problems; their codes are in docs/errors.md.',
+    },
+  });
+}
+
+function matchRoute(app: OpenAPIHono<ApiEnv>, method: string, path: string): string | undefined {
+  const [handlers] = app.router.match(method, path);
+  for (const [[, route]] of handlers) {
+    if (route.method !== 'ALL') return `${route.method} ${route.path}`;
+  }
+  return undefined;
+}
+
+type Issue = { path: PropertyKey[]; message: string; code?: string | undefined; keys?: unknown };
+
+function invalid(target: string, issues: readonly Issue[]): ApiProblem {
+  const errors = issues.flatMap((issue) => {
+    const at = issue.path.map((part) => `/${escapePointer(String(part))}`).join('');
+    if (issue.code === 'unrecognized_keys' && Array.isArray(issue.keys)) {
+      return issue.keys.map((key) => ({
+        pointer: `${at}/${escapePointer(String(key))}`,
+        detail: `'${String(key)}' is no field here: leave it out.`,
+      }));
+    }
+    return [{ pointer: at, detail: issue.message }];
+  });
+  const first = errors[0];
+  const detail = `${first?.pointer === '' ? 'The value' : first?.pointer} cannot be used: ${first?.detail ?? 'look at errors'}`;
+  if (target === 'query') return new ApiProblem('BadQuery', detail, { errors });
+  if (target === 'header') return new ApiProblem('BadHeader', detail, { errors });
+  return new ApiProblem('BodyInvalid', detail, { errors });
+}
+
+function answerProblem(deps: ApiDeps, error: Error, c: ApiContext): Response {
+  const problem = error instanceof ApiProblem ? error : unexpected(error);
+  const entry = PROBLEMS[problem.code];
+  if (entry.status >= 500) {
+    deps.log.error({ err: error, requestId: c.get('requestId'), code: problem.code }, 'request: failed');
+  }
+  const body: ProblemBody = {
+    ...problem.members,
+    type: `/docs/errors#${problem.code.toLowerCase()}`,
+    title: entry.title,
+    status: entry.status,
+    code: problem.code,
+    detail: problem.message,
+    instance: c.req.path,
+    requestId: c.get('requestId'),
+    errors: problem.errors,
+  };
+  return c.body(JSON.stringify(body), entry.status, {
+    ...problem.headers,
+    'Content-Type': 'application/problem+json',
+    'X-Request-Id': c.get('requestId'),
+    'Cache-Control': 'no-store',
+  });
+}
+
+/** What no handler foresaw. A database that is out is told as such; of anything else the log knows more than the caller. */
+function unexpected(error: Error): ApiProblem {
+  if (isStoreOut(error)) {
+    return new ApiProblem('StoreUnavailable', 'The database cannot be reached: try again later.', {
+      headers: { 'Retry-After': '5' },
+      cause: error,
+    });
+  }
+  return new ApiProblem('Internal', 'Something went wrong inside: tell the operator the requestId.', { cause: error });
+}
+
+function isStoreOut(error: unknown): boolean {
+  if (error instanceof AggregateError) return error.errors.some(isStoreOut);
+  if (!(error instanceof Error)) return false;
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  if (/^(ECONNREFUSED|ECONNRESET|ENOENT|ETIMEDOUT|EPIPE|EHOSTUNREACH|ENOTFOUND)$/.test(code)) return true;
+  // Classes of PostgreSQL: connection exception, insufficient resources, operator intervention.
+  if (/^(08|53|57)[0-9A-Z]{3}$/.test(code)) return true;
+  if (/^(timeout exceeded when trying to connect|Connection terminated)/.test(error.message)) return true;
+  return error.cause !== undefined && isStoreOut(error.cause);
+}

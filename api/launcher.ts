@@ -1,0 +1,112 @@
+/** The API's side of Temporal: starts runs, carries decisions, and tells whether a run's workflow is open. */
+import {
+  type Client,
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowUpdateFailedError,
+} from '@temporalio/client';
+import { ApplicationFailure, WorkflowNotFoundError } from '@temporalio/common';
+import { SECOND_MS, UPDATE_WAIT_MS, WORKFLOW_TASK_TIMEOUT_MS } from '../procedures/limits.ts';
+import type { Plan } from '../procedures/plan.ts';
+import { type Decision, type DecisionAnswer, type LaunchInput, decisionUpdate } from '../workflows/messages.ts';
+
+/** Milliseconds for one call of Temporal that waits for nobody. */
+const CALL_MS = 3 * SECOND_MS;
+
+export type Answered =
+  | { answer: DecisionAnswer }
+  /** The validator said no: a code of the workflow, and its sentence. */
+  | { refused: string; detail: string }
+  /** There is no open workflow of this run. */
+  | { closed: true }
+  /** No worker or no Temporal in time; the decision may still arrive. */
+  | { unanswered: unknown };
+
+export type StartRun = {
+  run: number;
+  plan: Plan;
+  requester: string;
+  planHash: string;
+  /** Opens the unwinding of a run whose workflow was closed from outside. */
+  unwind: boolean;
+};
+
+export type Launcher = {
+  /** An open workflow of the same run is left alone. Throws where Temporal cannot be reached. */
+  start(row: StartRun): Promise<void>;
+  /** Whether the run's workflow is open. Throws where Temporal cannot be reached. */
+  isOpen(run: number): Promise<boolean>;
+  /** Sends a decision that is stored already; never throws. */
+  decide(decision: Decision): Promise<Answered>;
+  /** Throws where Temporal cannot be reached. */
+  ready(): Promise<void>;
+};
+
+export function workflowIdOf(run: number): string {
+  return `run/${run}`;
+}
+
+export function makeLauncher(
+  client: Client,
+  options: { taskQueue: string; updateWaitMs?: number },
+): Launcher {
+  const within = <T>(waitMs: number, call: () => Promise<T>): Promise<T> =>
+    client.withDeadline(Date.now() + waitMs, call);
+  return {
+    async start({ run, plan, requester, planHash, unwind }) {
+      const input: LaunchInput = unwind ? { run, plan, unwind: true } : { run, plan };
+      const title = `run ${run} · ${plan.runbook.name} → ${plan.environment} · requester ${requester}`;
+      try {
+        await within(CALL_MS, () =>
+          client.workflow.start('launch', {
+            workflowId: workflowIdOf(run),
+            taskQueue: options.taskQueue,
+            args: [input],
+            workflowTaskTimeout: WORKFLOW_TASK_TIMEOUT_MS,
+            workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+            staticSummary: title,
+            memo: { runbook: plan.runbook.name, environment: plan.environment, plan: planHash, requester },
+          }),
+        );
+      } catch (error) {
+        if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+      }
+    },
+
+    async isOpen(run) {
+      try {
+        const description = await within(CALL_MS, () => client.workflow.getHandle(workflowIdOf(run)).describe());
+        return description.status.name === 'RUNNING' || description.status.name === 'PAUSED';
+      } catch (error) {
+        if (error instanceof WorkflowNotFoundError) return false;
+        throw error;
+      }
+    },
+
+    async decide(decision) {
+      try {
+        const answer = await within(options.updateWaitMs ?? UPDATE_WAIT_MS, () =>
+          client.workflow.getHandle(workflowIdOf(decision.run)).executeUpdate(decisionUpdate, {
+            updateId: `decision/${decision.id}`,
+            args: [decision],
+          }),
+        );
+        return { answer };
+      } catch (error) {
+        return answeredByError(error);
+      }
+    },
+
+    async ready() {
+      await within(CALL_MS, () => client.connection.ensureConnected());
+      await within(CALL_MS, () => client.workflowService.getSystemInfo({}));
+    },
+  };
+}
+
+function answeredByError(error: unknown): Answered {
+  if (error instanceof WorkflowUpdateFailedError && error.cause instanceof ApplicationFailure) {
+    return { refused: error.cause.type ?? 'Internal', detail: error.cause.message };
+  }
+  if (error instanceof WorkflowNotFoundError) return { closed: true };
+  return { unanswered: error };
+}

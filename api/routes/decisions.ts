@@ -1,0 +1,173 @@
+/** What people say to a run: approve or reject, abort, retry, skip, resolve. All go one way, in `decide.ts`. */
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import { groupsOf } from '../../procedures/environment.ts';
+import type { Environment } from '../../procedures/environment.ts';
+import type { RunDetail } from '../../store/types.ts';
+import type { DecisionAnswer } from '../../workflows/messages.ts';
+import { listNames } from '../../workflows/approvals.ts';
+import { type ApiContext, type ApiDeps, type ApiEnv, doorOf, environmentNamed, grant, runById } from '../context.ts';
+import { type NewDecision, decide } from '../decide.ts';
+import { ApiProblem } from '../problems.ts';
+import { AbortRequest, DecisionRequest, DecisionResult, ResolveRequest, SteerRequest } from '../schemas.ts';
+import { RunId, createRoute, json, problems, signedIn } from './define.ts';
+
+const answers = {
+  200: { description: 'What it counted for', content: json(DecisionResult) },
+  ...problems(400, 401, 403, 404, 409, 413, 422),
+};
+
+export function addDecisions(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
+  app.openapi(
+    createRoute({
+      method: 'post',
+      path: '/v1/runs/{id}/decisions',
+      summary: 'Approve or reject a step',
+      security: signedIn,
+      request: { params: RunId, body: { required: true, content: json(DecisionRequest) } },
+      responses: answers,
+    }),
+    async (c) => {
+      const body = c.req.valid('json');
+      const { run, environment } = await open(c, deps, c.req.valid('param').id);
+      await checkVoter(c, deps, run, environment, body.step);
+      await grant(c, deps, environment, run);
+      const answer = await decide(deps, run, environment, {
+        ...asked(c),
+        kind: body.decision,
+        subject: body.step,
+        plan: body.plan,
+        evidence: body.evidence ?? null,
+        reason: body.reason ?? null,
+      });
+      return c.json(wire(answer), 200);
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'post',
+      path: '/v1/runs/{id}/abort',
+      summary: 'End a run and undo what it did',
+      security: signedIn,
+      request: { params: RunId, body: { required: true, content: json(AbortRequest) } },
+      responses: answers,
+    }),
+    async (c) => {
+      const body = c.req.valid('json');
+      const answer = await steer(c, deps, c.req.valid('param').id, {
+        ...asked(c),
+        kind: 'abort',
+        subject: null,
+        plan: body.plan ?? null,
+        reason: body.reason ?? null,
+      });
+      return c.json(wire(answer), 200);
+    },
+  );
+
+  for (const kind of ['retry', 'skip'] as const) {
+    app.openapi(
+      createRoute({
+        method: 'post',
+        path: `/v1/runs/{id}/${kind}`,
+        summary: kind === 'retry' ? 'Try a phase that waits for a person again' : 'Leave out a phase that waits for a person',
+        security: signedIn,
+        request: { params: RunId, body: { required: true, content: json(SteerRequest) } },
+        responses: answers,
+      }),
+      async (c) => {
+        const body = c.req.valid('json');
+        const answer = await steer(c, deps, c.req.valid('param').id, {
+          ...asked(c),
+          kind,
+          subject: body.phase,
+          plan: body.plan ?? null,
+          reason: body.reason ?? null,
+        });
+        return c.json(wire(answer), 200);
+      },
+    );
+  }
+
+  app.openapi(
+    createRoute({
+      method: 'post',
+      path: '/v1/runs/{id}/resolve',
+      summary: 'Take an undo off the desk: try it again, or say with evidence that it is done',
+      security: signedIn,
+      request: { params: RunId, body: { required: true, content: json(ResolveRequest) } },
+      responses: answers,
+    }),
+    async (c) => {
+      const body = c.req.valid('json');
+      const answer = await steer(c, deps, c.req.valid('param').id, {
+        ...asked(c),
+        kind: 'resolve',
+        subject: body.phase,
+        plan: body.plan ?? null,
+        reason: body.reason ?? null,
+        resolution: 'done' in body ? { done: true, evidence: body.evidence } : { retry: true },
+      });
+      return c.json(wire(answer), 200);
+    },
+  );
+}
+
+function asked(c: ApiContext): Pick<NewDecision, 'person' | 'door' | 'evidence' | 'resolution'> {
+  return { person: c.get('person'), door: doorOf(c), evidence: null, resolution: null };
+}
+
+async function open(c: ApiContext, deps: ApiDeps, id: string): Promise<{ run: RunDetail; environment: Environment }> {
+  const run = await runById(deps, id);
+  return { run, environment: await environmentNamed(deps, run.environment) };
+}
+
+async function steer(c: ApiContext, deps: ApiDeps, id: string, decision: NewDecision): Promise<DecisionAnswer> {
+  const { run, environment } = await open(c, deps, id);
+  await grant(c, deps, environment, run);
+  return decide(deps, run, environment, decision);
+}
+
+/** Somebody who can decide nothing here is told why in the words of the approval, not in those of a role. */
+async function checkVoter(
+  c: ApiContext,
+  deps: ApiDeps,
+  run: RunDetail,
+  environment: Environment,
+  step: string,
+): Promise<void> {
+  const person = c.get('person');
+  if (groupsOf(environment, person).length > 0) return;
+  const isNamed = Object.hasOwn(environment.people, person);
+  if (!isNamed) return;
+  const groups = Object.keys(run.approvals.find((approval) => approval.step === step)?.from ?? {});
+  const [code, detail] =
+    person === run.requester
+      ? (['RequesterCannotApprove', `You asked for run ${run.run}, so you cannot approve it.`] as const)
+      : ([
+          'NotInGroup',
+          groups.length === 0
+            ? `${step} is decided by members of a group; you are in none.`
+            : `${step} asks ${listNames(groups)}; you are in ${groups.length === 1 ? 'no such group' : groups.length === 2 ? 'neither' : 'none'}.`,
+        ] as const);
+  await deps.store.refused({
+    environment: run.environment,
+    person,
+    door: doorOf(c),
+    run: run.run,
+    code,
+    detail,
+  });
+  throw new ApiProblem(code, detail);
+}
+
+function wire(answer: DecisionAnswer) {
+  return {
+    result: answer.result,
+    detail: answer.detail,
+    ...(answer.votes === undefined
+      ? {}
+      : { votes: answer.votes.map((vote) => ({ ...vote, at: new Date(vote.at).toISOString() })) }),
+    ...(answer.needed === undefined ? {} : { needed: answer.needed }),
+  };
+}

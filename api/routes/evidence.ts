@@ -1,0 +1,35 @@
+/** Everything that was written down about a run: its plan, each row of its journal with hashes, and the head. */
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import type { JournalRow } from '../../store/types.ts';
+import { type ApiDeps, type ApiEnv, environmentNamed, grant, runById } from '../context.ts';
+import { Evidence } from '../schemas.ts';
+import { runAnswer } from '../views.ts';
+import { RunId, createRoute, json, problems, signedIn } from './define.ts';
+
+const PAGE = 500;
+
+export function addEvidence(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
+  app.openapi(
+    createRoute({
+      method: 'get',
+      path: '/v1/runs/{id}/evidence',
+      summary: 'Plan, journal and head of a run',
+      security: signedIn,
+      request: { params: RunId },
+      responses: { 200: { description: 'The evidence', content: json(Evidence) }, ...problems(401, 403, 404) },
+    }),
+    async (c) => {
+      const run = await runById(deps, c.req.valid('param').id);
+      await grant(c, deps, await environmentNamed(deps, run.environment), run);
+      const plan = await deps.store.plan(run.plan);
+      const rows: JournalRow[] = [];
+      // Up to the head as read: rows that come meanwhile belong to the next look.
+      while (rows.length < run.head.seq) {
+        const page = await deps.store.journal(run.run, { after: rows.at(-1)?.seq ?? 0, limit: PAGE });
+        rows.push(...page.filter(({ seq }) => seq <= run.head.seq));
+        if (page.length < PAGE) break;
+      }
+      return c.json({ run: runAnswer(run), plan, rows, head: run.head }, 200);
+    },
+  );
+}

@@ -1,0 +1,128 @@
+/** Plans: a runbook made exact for one environment. Planning touches no target and changes nothing. */
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import { compile } from '../../procedures/compile.ts';
+import { PlanProblem } from '../../procedures/problem.ts';
+import { parseRunbook } from '../../procedures/runbook.ts';
+import type { Environment } from '../../procedures/environment.ts';
+import type { Json, Plan } from '../../procedures/plan.ts';
+import { digest } from '../../store/digest.ts';
+import { listRunbooks, readRunbook } from '../../store/runbooks.ts';
+import { type ApiContext, type ApiDeps, type ApiEnv, environmentNamed, grant } from '../context.ts';
+import { leasesAgainst } from '../leases.ts';
+import { ApiProblem, isProblemCode } from '../problems.ts';
+import { PlanAnswer, PlanRequest } from '../schemas.ts';
+import { planAnswer } from '../views.ts';
+import { createRoute, json, problems, signedIn, z } from './define.ts';
+
+export function addPlans(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
+  app.openapi(
+    createRoute({
+      method: 'post',
+      path: '/v1/plans',
+      summary: 'Make a plan of a runbook',
+      security: signedIn,
+      request: { body: { required: true, content: json(PlanRequest) } },
+      responses: {
+        201: {
+          description: 'The plan',
+          headers: z.object({ Location: z.string() }),
+          content: json(PlanAnswer),
+        },
+        ...problems(400, 401, 403, 404, 413, 422),
+      },
+    }),
+    async (c) => {
+      const body = c.req.valid('json');
+      const environment = await environmentNamed(deps, body.environment);
+      await grant(c, deps, environment);
+      const source = await sourceOf(deps, environment, body.runbook);
+      const plan = planOf(source, environment, body.params as Record<string, Json>);
+      const hash = digest(plan as unknown as Json);
+      await deps.store.savePlan({ hash, plan, person: c.get('person') });
+      c.header('Location', `/v1/plans/${hash}`);
+      return c.json(await answer(c, deps, hash, plan, environment), 201);
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'get',
+      path: '/v1/plans/{plan}',
+      summary: 'A plan by its hash, or by at least its first 12 digits',
+      security: signedIn,
+      request: {
+        params: z.object({
+          plan: z.string().openapi({ param: { name: 'plan', in: 'path' }, example: '7f3a91c204de' }),
+        }),
+      },
+      responses: { 200: { description: 'The plan', content: json(PlanAnswer) }, ...problems(401, 403, 404) },
+    }),
+    async (c) => {
+      const { plan: prefix } = c.req.valid('param');
+      const found = /^[0-9a-f]{12,64}$/.test(prefix) ? await deps.store.planByPrefix(prefix) : undefined;
+      if (found === undefined) {
+        throw new ApiProblem(
+          'PlanUnknown',
+          `There is no plan '${prefix.slice(0, 12)}': give at least 12 digits of a hash that POST /v1/plans answered.`,
+        );
+      }
+      const environment = await environmentNamed(deps, found.plan.environment);
+      await grant(c, deps, environment);
+      return c.json(await answer(c, deps, found.hash, found.plan, environment), 200);
+    },
+  );
+}
+
+async function answer(c: ApiContext, deps: ApiDeps, hash: string, plan: Plan, environment: Environment) {
+  const leases = await leasesAgainst(deps.store, plan);
+  return planAnswer(hash, plan, { environment, person: c.get('person'), leases });
+}
+
+type Source = { text: string; file: string };
+
+/** The runbook's text: of the server's folder, or of the request where the environment takes that. */
+async function sourceOf(deps: ApiDeps, environment: Environment, runbook: string | { text: string }): Promise<Source> {
+  if (typeof runbook !== 'string') {
+    if (environment.protected) {
+      throw new ApiProblem(
+        'TextRefused',
+        `${environment.environment} is protected, so it takes runbooks of the server only: plan one by its name.`,
+        { errors: [{ pointer: '/runbook/text', detail: 'not allowed here' }] },
+      );
+    }
+    return { text: runbook.text, file: 'runbook.yaml' };
+  }
+  const items = await listRunbooks(deps.runbooks);
+  if (!items.some(({ name }) => name === runbook)) {
+    const names = items.map(({ name }) => name).join(', ');
+    throw new ApiProblem('RunbookUnknown', `There is no runbook '${runbook}': use one of ${names || 'none'}.`);
+  }
+  return readRunbook(deps.runbooks, runbook);
+}
+
+function planOf(source: Source, environment: Environment, params: Record<string, Json>): Plan {
+  try {
+    const runbook = parseRunbook(source.text, source.file);
+    return compile({ runbook, environment, params, digest });
+  } catch (error) {
+    if (error instanceof PlanProblem) throw problemOfPlan(error);
+    throw error;
+  }
+}
+
+function problemOfPlan(error: PlanProblem): ApiProblem {
+  const code = isProblemCode(error.code) ? error.code : 'RunbookInvalid';
+  const [first] = error.problems;
+  const more = error.problems.length > 1 ? ` ${error.problems.length - 1} more: look at errors.` : '';
+  const at = first === undefined ? '' : `${first.file}:${first.line}:${first.column} `;
+  return new ApiProblem(code, `${at}${first?.message ?? error.message}${more}`, {
+    errors: error.problems.map(({ pointer, message, file, line, column }) => ({
+      pointer,
+      detail: message,
+      file,
+      line,
+      column,
+    })),
+    cause: error,
+  });
+}

@@ -1,0 +1,222 @@
+/** Runs: start one, list them, look at one. */
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import { groupsOf } from '../../procedures/environment.ts';
+import type { Environment } from '../../procedures/environment.ts';
+import { type Plan, isWait } from '../../procedures/plan.ts';
+import { digest } from '../../store/digest.ts';
+import type { CreatedRun } from '../../store/types.ts';
+import { count, listNames } from '../../workflows/approvals.ts';
+import { type ApiDeps, type ApiEnv, environmentNamed, grant, runById } from '../context.ts';
+import { rolesIn } from '../permissions.ts';
+import { ApiProblem } from '../problems.ts';
+import { RunDetailAnswer, RunPage, RunRequest, RunStarted } from '../schemas.ts';
+import { membersOf, pointOfNoReturn, runAnswer, runDetailAnswer } from '../views.ts';
+import { RunId, createRoute, json, problems, signedIn, z } from './define.ts';
+
+const PAGE_MAX = 100;
+/** Pages of the store that one page of the answer may look through for runs that the person may see. */
+const LOOKS_MAX = 20;
+
+export function addRuns(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
+  app.openapi(
+    createRoute({
+      method: 'post',
+      path: '/v1/runs',
+      summary: 'Start a run of a plan',
+      security: signedIn,
+      request: {
+        headers: z.object({
+          'idempotency-key': z.string().optional().openapi({ description: 'Repeating the request with it starts nothing new' }),
+        }),
+        body: { required: true, content: json(RunRequest) },
+      },
+      responses: {
+        202: {
+          description: 'The run, as it stands',
+          headers: z.object({ Location: z.string() }),
+          content: json(RunStarted),
+        },
+        ...problems(400, 401, 403, 404, 409, 413, 422),
+      },
+    }),
+    async (c) => {
+      const person = c.get('person');
+      const body = c.req.valid('json');
+      const key = idempotencyKey(c.req.header('idempotency-key'));
+      const plan = await deps.store.plan(body.plan);
+      if (plan === undefined) {
+        throw new ApiProblem('PlanUnknown', `There is no plan ${body.plan.slice(0, 12)}: make it with POST /v1/plans.`);
+      }
+      const environment = await environmentNamed(deps, plan.environment);
+      await grant(c, deps, environment);
+      checkQuorum(plan, environment, person);
+      const created = await deps.store.createRun({
+        plan: body.plan,
+        requester: person,
+        groups: votersOf(environment, person),
+        failAt: faultOf(plan, environment, body.failAt),
+        idempotency: key === null ? null : { key, person, bodyHash: digest({ ...body }) },
+      });
+      const run = runOf(created, body.plan);
+      if (created && 'created' in created && created.created) {
+        try {
+          await deps.launcher.start({ run, plan, requester: person, planHash: body.plan, unwind: false });
+        } catch (error) {
+          // The row stands; the janitor starts it as soon as Temporal answers.
+          deps.log.warn({ err: error, run }, 'run: not started yet');
+        }
+      }
+      const now = await deps.store.run(run);
+      c.header('Location', `/v1/runs/${run}`);
+      return c.json(
+        { run, state: now?.state ?? 'planned', step: now?.step ?? null, requester: now?.requester ?? person },
+        202,
+      );
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'get',
+      path: '/v1/runs',
+      summary: 'The runs that the person may see, newest first',
+      security: signedIn,
+      request: {
+        query: z.strictObject({
+          limit: z.coerce.number().int().min(1).max(PAGE_MAX).default(50),
+          cursor: z.string().max(64).optional(),
+        }),
+      },
+      responses: { 200: { description: 'A page', content: json(RunPage) }, ...problems(400, 401) },
+    }),
+    async (c) => {
+      const person = c.get('person');
+      const { limit, cursor } = c.req.valid('query');
+      const environments = await deps.environments.current();
+      const mayRead = (name: string) => {
+        const environment = environments.get(name);
+        return environment !== undefined && rolesIn(environment, person).length > 0;
+      };
+      let before = cursor === undefined ? undefined : readCursor(cursor);
+      const found: Awaited<ReturnType<typeof deps.store.runs>> = [];
+      for (let looks = 0; looks < LOOKS_MAX && found.length <= limit; looks += 1) {
+        const page = await deps.store.runs({ limit: limit + 1, ...(before === undefined ? {} : { before }) });
+        found.push(...page.filter((run) => mayRead(run.environment)));
+        before = page.at(-1)?.run;
+        if (page.length <= limit) {
+          before = undefined;
+          break;
+        }
+      }
+      c.set('granted', true);
+      const items = found.slice(0, limit);
+      const last = found.length > limit ? items.at(-1)?.run : before;
+      return c.json({ items: items.map(runAnswer), next: last === undefined ? null : writeCursor(last) }, 200);
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'get',
+      path: '/v1/runs/{id}',
+      summary: 'One run with its phases, approvals and decisions',
+      security: signedIn,
+      request: { params: RunId },
+      responses: { 200: { description: 'The run', content: json(RunDetailAnswer) }, ...problems(401, 403, 404) },
+    }),
+    async (c) => {
+      const run = await runById(deps, c.req.valid('param').id);
+      const environment = await environmentNamed(deps, run.environment);
+      await grant(c, deps, environment, run);
+      const plan = await deps.store.plan(run.plan);
+      if (plan === undefined) throw new Error(`The plan of run ${run.run} is not in the store.`);
+      return c.json(runDetailAnswer(run, plan, environment, deps.now()), 200);
+    },
+  );
+}
+
+/** A structured-field string in quotes, or the same bare. Throws BadHeader. */
+function idempotencyKey(header: string | undefined): string | null {
+  if (header === undefined) return null;
+  const key = /^"([\x20-\x21\x23-\x5b\x5d-\x7e]{1,255})"$/.exec(header)?.[1] ?? /^[\x21\x23-\x7e]{1,255}$/.exec(header)?.[0];
+  if (key !== undefined) return key;
+  throw new ApiProblem('BadHeader', 'Idempotency-Key cannot be used: send 1 to 255 visible ASCII characters.');
+}
+
+function runOf(created: CreatedRun, plan: string): number {
+  if ('run' in created) return created.run;
+  if (created.refused === 'TargetLeased') {
+    const { run, runbook, requester } = created.by;
+    throw new ApiProblem(
+      'TargetLeased',
+      `${created.target} is held by run ${run} (${runbook}, requester ${requester}): wait for it, or look at it.`,
+      { members: { run } },
+    );
+  }
+  if (created.refused === 'KeyReused') {
+    throw new ApiProblem('KeyReused', 'This Idempotency-Key was sent with another body before: use a new key.');
+  }
+  throw new ApiProblem('PlanUnknown', `There is no plan ${plan.slice(0, 12)}: make it with POST /v1/plans.`);
+}
+
+/** Who can vote in which group; the requester in none. */
+function votersOf(environment: Environment, requester: string): Record<string, string[]> {
+  return Object.fromEntries(
+    Object.keys(environment.groups).map((group) => [group, membersOf(environment, group, [requester])]),
+  );
+}
+
+/** Throws QuorumImpossible where an approval of the plan can never be given once this person asks. */
+function checkQuorum(plan: Plan, environment: Environment, requester: string): void {
+  const voters = Object.keys(environment.people)
+    .filter((person) => person !== requester)
+    .map((person) => ({ person, groups: groupsOf(environment, person) }));
+  for (const phase of plan.phases) {
+    const approval = phase.waitsFor?.approval;
+    if (approval === undefined) continue;
+    const { missing } = count(approval.from, voters);
+    const [group, lacking] = Object.entries(missing)[0] ?? [];
+    if (group === undefined || lacking === undefined) continue;
+    const needed = approval.from[group] ?? 0;
+    const people = membersOf(environment, group, [requester]);
+    throw new ApiProblem(
+      'QuorumImpossible',
+      `${phase.step} needs ${group} ${needed}, and without ${requester}, who asks for this run, ${
+        people.length === 0 ? 'nobody is left' : `only ${listNames(people)} can vote`
+      }: let another person ask, or add a person to ${group}.`,
+      { errors: [{ pointer: `/steps/${phase.step}/approval`, detail: `${needed - lacking} of ${needed} possible` }] },
+    );
+  }
+}
+
+/** The phase that fails after its effect. Throws FaultRefused. */
+function faultOf(plan: Plan, environment: Environment, failAt: string | undefined): string | null {
+  if (failAt === undefined) return null;
+  const refuse = (detail: string) =>
+    new ApiProblem('FaultRefused', detail, { errors: [{ pointer: '/failAt', detail: `found '${failAt}'` }] });
+  if (environment.protected) {
+    throw refuse(`${environment.environment} is protected, so no fault is injected there: use another environment.`);
+  }
+  const phase =
+    plan.phases.find(({ id }) => id === failAt) ?? plan.phases.findLast(({ step }) => step === failAt);
+  const door = pointOfNoReturn(plan);
+  const end = door === undefined ? plan.phases.length : plan.phases.indexOf(door);
+  const possible = plan.phases.slice(0, end).filter(({ run }) => !isWait(run));
+  const names = possible.map(({ id }) => id).join(', ');
+  if (phase === undefined) throw refuse(`The plan has no phase '${failAt}': use one of ${names}.`);
+  if (plan.phases.indexOf(phase) >= end) {
+    throw refuse(`${failAt} stands at or below the point of no return, where nothing can be undone: use one of ${names}.`);
+  }
+  if (isWait(phase.run)) throw refuse(`${failAt} only waits, so it has no effect to fail after: use one of ${names}.`);
+  return phase.id;
+}
+
+function writeCursor(run: number): string {
+  return Buffer.from(`before:${run}`).toString('base64url');
+}
+
+function readCursor(cursor: string): number {
+  const run = /^before:([1-9]\d{0,8})$/.exec(Buffer.from(cursor, 'base64url').toString())?.[1];
+  if (run !== undefined) return Number(run);
+  throw new ApiProblem('BadQuery', "The cursor cannot be used: take it from 'next' of the page before.");
+}

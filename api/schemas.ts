@@ -1,0 +1,308 @@
+/** What goes over the wire: strict on the way in, described on the way out. `/openapi.json` is made of these. */
+import { z } from '@hono/zod-openapi';
+
+const digest = z.string().regex(/^[0-9a-f]{64}$/, 'expected the 64 hex digits of a plan');
+const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,63}$/, 'expected a name of a-z, 0-9 and -');
+const phaseId = z
+  .string()
+  .regex(/^@?[a-z][a-z0-9-]{0,63}(\/[a-z][a-z0-9-]{0,63})?$/, "expected 'step' or 'step/phase'");
+const reason = z.string().trim().min(10, 'Write at least 10 characters.').max(500);
+const jsonValue = z.unknown().openapi({ description: 'Any JSON value' });
+
+export const Problem = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    code: z.string(),
+    detail: z.string(),
+    instance: z.string(),
+    requestId: z.string(),
+    errors: z.array(
+      z.object({
+        pointer: z.string(),
+        detail: z.string(),
+        file: z.string().optional(),
+        line: z.int().optional(),
+        column: z.int().optional(),
+      }),
+    ),
+  })
+  .openapi('Problem');
+
+export const PlanRequest = z
+  .strictObject({
+    runbook: z.union([name, z.strictObject({ text: z.string().min(1) })]),
+    environment: name,
+    params: z.record(z.string().max(128), z.json()).default({}),
+  })
+  .openapi('PlanRequest');
+
+const ApprovalAsked = z
+  .object({
+    from: z.record(z.string(), z.int()),
+    expiresMs: z.number(),
+    via: z.enum(['any', 'slack', 'api']),
+    covers: z.array(z.string()),
+  })
+  .openapi('ApprovalAsked');
+
+export const PlanAnswer = z
+  .object({
+    plan: digest,
+    runbook: z.string(),
+    environment: z.string(),
+    params: z.record(z.string(), jsonValue),
+    rollback: z.object({ withinMs: z.number() }),
+    pointOfNoReturn: z.string().nullable(),
+    steps: z.array(
+      z.object({
+        id: z.string(),
+        kind: z.string(),
+        effect: z.string(),
+        onFail: z.string(),
+        targets: z.array(z.string()),
+        undoMs: z.number(),
+        approval: ApprovalAsked.nullable(),
+        /** What the step waits for in itself: an approval, a time, the point of no return. */
+        wait: z
+          .object({ wait: z.string(), forMs: z.number().optional(), because: z.string().optional() })
+          .nullable(),
+        phases: z.array(
+          z.object({
+            id: z.string(),
+            title: z.string(),
+            effect: z.string(),
+            targets: z.array(z.string()),
+            undo: z.string().nullable(),
+            timeoutMs: z.number(),
+            undoMs: z.number(),
+            tries: z.int(),
+          }),
+        ),
+      }),
+    ),
+    unverifiable: z.array(z.string()),
+    now: z.object({
+      takesMs: z.number(),
+      undoMs: z.number(),
+      canApprove: z.record(z.string(), z.array(z.string())),
+      leases: z.array(
+        z.object({ target: z.string(), run: z.int(), runbook: z.string(), requester: z.string() }),
+      ),
+      leasesNeeded: z.int(),
+      changeFreezes: z.array(z.string()),
+    }),
+  })
+  .openapi('Plan');
+
+export const RunbookList = z
+  .object({ items: z.array(z.object({ name: z.string(), description: z.string().nullable() })) })
+  .openapi('RunbookList');
+
+export const RunRequest = z
+  .strictObject({ plan: digest, failAt: phaseId.optional() })
+  .openapi('RunRequest');
+
+export const RunStarted = z
+  .object({ run: z.int(), state: z.string(), step: z.string().nullable(), requester: z.string() })
+  .openapi('RunStarted');
+
+const runFields = {
+  run: z.int(),
+  runbook: z.string(),
+  environment: z.string(),
+  plan: digest,
+  requester: z.string(),
+  state: z.enum([
+    'planned',
+    'waiting',
+    'running',
+    'paused',
+    'succeeded',
+    'stopped',
+    'unwinding',
+    'rolled-back',
+    'stuck',
+  ]),
+  verdict: z.enum(['pass', 'warn', 'fail', 'inconclusive', 'error']).nullable(),
+  because: z.string().nullable(),
+  verified: z.boolean().nullable(),
+  notVerified: z.array(z.string()),
+  step: z.string().nullable(),
+  failAt: z.string().nullable(),
+  createdAt: z.string(),
+  startedAt: z.string().nullable(),
+  endedAt: z.string().nullable(),
+  unwindingAt: z.string().nullable(),
+  unwoundAt: z.string().nullable(),
+  head: z.object({ seq: z.int(), hash: z.string() }),
+};
+
+export const Run = z.object(runFields).openapi('Run');
+
+export const RunPage = z
+  .object({ items: z.array(Run), next: z.string().nullable() })
+  .openapi('RunPage');
+
+const Vote = z.object({
+  person: z.string(),
+  group: z.string().nullable(),
+  door: z.string(),
+  at: z.string(),
+});
+
+export const RunDetailAnswer = z
+  .object({
+    ...runFields,
+    at: z.string(),
+    rollback: z.object({ withinMs: z.number() }),
+    abort: z.object({ allowed: z.boolean(), undoes: z.int(), undoMs: z.number() }),
+    steps: z.array(
+      z.object({ id: z.string(), kind: z.string(), effect: z.string(), phases: z.array(z.string()) }),
+    ),
+    phases: z.array(
+      z.object({
+        phase: z.string(),
+        step: z.string(),
+        title: z.string(),
+        effect: z.string(),
+        state: z.enum([
+          'pending',
+          'waiting',
+          'running',
+          'done',
+          'maybe',
+          'undoing',
+          'undone',
+          'undo-failed',
+          'skipped',
+        ]),
+        verdict: z.string().nullable(),
+        summary: z.string().nullable(),
+        error: z.object({ type: z.string(), message: z.string() }).nullable(),
+        try: z.int(),
+        waitingFor: z.string().nullable(),
+        progress: z.record(z.string(), jsonValue).nullable(),
+        startedAt: z.string().nullable(),
+        endedAt: z.string().nullable(),
+        undo: z.string().nullable(),
+        wait: z.string().nullable(),
+        expectedMs: z.number(),
+      }),
+    ),
+    approvals: z.array(
+      z.object({
+        phase: z.string(),
+        step: z.string(),
+        state: z.enum(['open', 'granted', 'rejected', 'expired', 'voided']),
+        evidence: z.string(),
+        round: z.int(),
+        from: z.record(z.string(), z.int()),
+        openedAt: z.string(),
+        dueAt: z.string(),
+        votes: z.array(Vote),
+        needed: z.record(z.string(), z.int()),
+        canApprove: z.record(z.string(), z.array(z.string())),
+      }),
+    ),
+    decisions: z.array(
+      z.object({
+        id: z.string(),
+        kind: z.string(),
+        subject: z.string().nullable(),
+        person: z.string(),
+        door: z.string(),
+        reason: z.string().nullable(),
+        at: z.string(),
+        counted: z.boolean(),
+      }),
+    ),
+    targets: z.array(
+      z.object({
+        target: z.string(),
+        before: z.string().nullable(),
+        after: z.string().nullable(),
+        equal: z.boolean().nullable(),
+      }),
+    ),
+  })
+  .openapi('RunDetail');
+
+export const DecisionRequest = z
+  .discriminatedUnion('decision', [
+    z.strictObject({
+      step: name,
+      decision: z.literal('approve'),
+      plan: digest,
+      evidence: z.string().regex(/^[0-9a-f]{64}$/, 'expected the 64 hex digits of the evidence'),
+      reason: z.string().trim().max(500).optional(),
+    }),
+    z.strictObject({
+      step: name,
+      decision: z.literal('reject'),
+      plan: digest,
+      evidence: z
+        .string()
+        .regex(/^[0-9a-f]{64}$/, 'expected the 64 hex digits of the evidence')
+        .optional(),
+      reason,
+    }),
+  ])
+  .openapi('DecisionRequest');
+
+const optionalPlan = digest.optional();
+const optionalReason = z.string().trim().max(500).optional();
+
+export const AbortRequest = z
+  .strictObject({ plan: optionalPlan, reason: optionalReason })
+  .openapi('AbortRequest');
+
+export const SteerRequest = z
+  .strictObject({ phase: phaseId, plan: optionalPlan, reason: optionalReason })
+  .openapi('SteerRequest');
+
+export const ResolveRequest = z
+  .union([
+    z.strictObject({ phase: phaseId, retry: z.literal(true), plan: optionalPlan, reason: optionalReason }),
+    z.strictObject({
+      phase: phaseId,
+      done: z.literal(true),
+      evidence: z.string().trim().min(10, 'Write at least 10 characters.').max(4000),
+      plan: optionalPlan,
+      reason: optionalReason,
+    }),
+  ])
+  .openapi('ResolveRequest');
+
+export const DecisionResult = z
+  .object({
+    result: z.enum(['Counted', 'AlreadyCounted', 'Accepted']),
+    detail: z.string(),
+    votes: z.array(Vote).optional(),
+    needed: z.record(z.string(), z.int()).optional(),
+  })
+  .openapi('DecisionResult');
+
+export const Evidence = z
+  .object({
+    run: Run,
+    plan: jsonValue,
+    rows: z.array(z.record(z.string(), jsonValue)),
+    head: z.object({ seq: z.int(), hash: z.string() }),
+  })
+  .openapi('Evidence');
+
+export const Me = z
+  .object({
+    person: z.string(),
+    tokenExpiresAt: z.string(),
+    environments: z.array(
+      z.object({ environment: z.string(), roles: z.array(z.string()), groups: z.array(z.string()) }),
+    ),
+  })
+  .openapi('Me');
+
+export const Health = z
+  .object({ status: z.literal('ok'), parts: z.record(z.string(), z.string()).optional() })
+  .openapi('Health');

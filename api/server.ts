@@ -1,0 +1,103 @@
+/** The API process: settings, pools, migrations, Temporal client, janitor; listens, and drains on SIGTERM. */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import { serve } from '@hono/node-server';
+import { Client, Connection } from '@temporalio/client';
+import { pino } from 'pino';
+import { makeApiStore } from '../store/index.ts';
+import { migrate, waitForVersion } from '../store/migrate.ts';
+import { makePool } from '../store/pool.ts';
+import { type ApiConfig, ConfigError, readConfig } from './config.ts';
+import { makeEnvironments } from './environments.ts';
+import { makeEventHub } from './events.ts';
+import { createApi } from './index.ts';
+import { runJanitor } from './janitor.ts';
+import { makeLauncher } from './launcher.ts';
+
+/** How long another process may take to migrate. */
+const MIGRATION_WAIT_MS = 60_000;
+/** How long requests in flight may take once the process is told to end. */
+const DRAIN_MS = 10_000;
+
+export type RunningApi = { url: string; stop(): Promise<void> };
+
+/** Starts the API. Throws where a part that it needs cannot be reached. */
+export async function startApi(config: ApiConfig): Promise<RunningApi> {
+  const log = pino({ level: config.logLevel, base: { process: 'api' } });
+  const environments = await makeEnvironments(config.environments, log);
+  if (config.migrateUrl === undefined) {
+    await waitForVersion(config.databaseUrl, { timeoutMs: MIGRATION_WAIT_MS });
+  } else {
+    await migrate(config.migrateUrl);
+  }
+  const pool = makePool(config.databaseUrl, { name: 'countdown-api' });
+  const store = makeApiStore(pool);
+  const connection = Connection.lazy({ address: config.temporal.address });
+  const client = new Client({ connection, namespace: config.temporal.namespace });
+  const launcher = makeLauncher(client, { taskQueue: config.taskQueue });
+  const ending = new AbortController();
+  const events = makeEventHub({ store, signal: ending.signal, log });
+  const app = createApi({ store, environments, runbooks: config.runbooks, launcher, events, log, now: () => new Date() });
+  const janitor = runJanitor({ store, launcher, log }, ending.signal);
+
+  const server = serve({
+    fetch: app.fetch,
+    hostname: config.listen.host,
+    port: config.listen.port,
+    createServer,
+    serverOptions: { headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 16_384 },
+  });
+  await once(server, 'listening');
+  const { address, port, family } = server.address() as AddressInfo;
+  const url = `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+  log.info({ url }, 'api: listening');
+
+  return {
+    url,
+    async stop() {
+      log.info('api: draining');
+      const closed = once(server, 'close');
+      server.close();
+      events.drain();
+      ending.abort();
+      if ('closeIdleConnections' in server) server.closeIdleConnections();
+      const hard = setTimeout(() => {
+        if ('closeAllConnections' in server) server.closeAllConnections();
+      }, DRAIN_MS);
+      await closed;
+      clearTimeout(hard);
+      await janitor;
+      await connection.close();
+      await pool.end();
+      log.info('api: stopped');
+    },
+  };
+}
+
+async function main(): Promise<void> {
+  let api: RunningApi;
+  try {
+    api = await startApi(readConfig(process.env));
+  } catch (error) {
+    const text = error instanceof ConfigError ? error.message : error instanceof Error ? (error.stack ?? '') : String(error);
+    process.stderr.write(`${text}\n`);
+    process.exit(1);
+  }
+  let isStopping = false;
+  const stop = () => {
+    if (isStopping) return;
+    isStopping = true;
+    api.stop().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        process.stderr.write(`api: not stopped cleanly: ${String(error)}\n`);
+        process.exit(1);
+      },
+    );
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+}
+
+if (import.meta.main) await main();

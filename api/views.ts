@@ -1,0 +1,177 @@
+/** From what the store and the plan know to what the API answers. Pure: the time comes in. */
+import type { z } from '@hono/zod-openapi';
+import { groupsOf } from '../procedures/environment.ts';
+import type { Environment } from '../procedures/environment.ts';
+import { type Approval, type Phase, type Plan, isWait } from '../procedures/plan.ts';
+import { isTerminal } from '../procedures/states.ts';
+import type { ApprovalView, PhaseView, RunDetail, RunView } from '../store/types.ts';
+import { count } from '../workflows/approvals.ts';
+import type { HeldLease } from './leases.ts';
+import type { PlanAnswer, Run, RunDetailAnswer } from './schemas.ts';
+
+/** The plan as people read it, with what holds at this moment beside it. */
+export function planAnswer(
+  hash: string,
+  plan: Plan,
+  now: { environment: Environment; person: string; leases: HeldLease[] },
+): z.infer<typeof PlanAnswer> {
+  const phasesOf = (step: string) => plan.phases.filter((phase) => phase.step === step);
+  const approvals = plan.phases.flatMap((phase) => phase.waitsFor?.approval ?? []);
+  const groups = new Set(approvals.flatMap((approval) => Object.keys(approval.from)));
+  return {
+    plan: hash,
+    runbook: plan.runbook.name,
+    environment: plan.environment,
+    params: plan.params,
+    rollback: plan.rollback,
+    pointOfNoReturn: pointOfNoReturn(plan)?.step ?? null,
+    steps: plan.steps.map((step) => {
+      const phases = phasesOf(step.id);
+      const approval = phases.find((phase) => phase.waitsFor?.approval !== undefined)?.waitsFor?.approval;
+      const run = phases[0]?.run;
+      return {
+        id: step.id,
+        kind: step.kind,
+        effect: step.effect,
+        onFail: step.onFail,
+        targets: [...new Set(phases.filter((phase) => phase.effect !== 'none').flatMap(targetsOf))],
+        undoMs: undoMs(phases),
+        approval: approval === undefined ? null : approvalAsked(approval),
+        wait: run !== undefined && isWait(run) ? run : null,
+        phases: phases.map((phase) => ({
+          id: phase.id,
+          title: phase.title,
+          effect: phase.effect,
+          targets: phase.targets,
+          undo: phase.undo === undefined ? null : (phase.undoTitle ?? phase.undo.activity),
+          timeoutMs: phase.limits.timeoutMs,
+          undoMs: phase.undo === undefined ? 0 : phase.expected.undoMs,
+          tries: phase.limits.tries,
+        })),
+      };
+    }),
+    unverifiable: plan.unverifiable,
+    now: {
+      takesMs: plan.phases.reduce((sum, phase) => sum + phase.expected.runMs, 0),
+      undoMs: undoMs(plan.phases),
+      canApprove: Object.fromEntries(
+        [...groups].sort().map((group) => [group, membersOf(now.environment, group, [now.person])]),
+      ),
+      leases: now.leases,
+      leasesNeeded: Object.keys(plan.leases).length,
+      changeFreezes: [],
+    },
+  };
+}
+
+const targetsOf = (phase: Phase) => phase.targets;
+
+function undoMs(phases: readonly Phase[]): number {
+  return phases.reduce((sum, phase) => sum + (phase.undo === undefined ? 0 : phase.expected.undoMs), 0);
+}
+
+function approvalAsked(approval: Approval) {
+  const { from, expiresMs, via, covers } = approval;
+  return { from, expiresMs, via, covers };
+}
+
+export function pointOfNoReturn(plan: Plan): Phase | undefined {
+  return plan.phases.find((phase) => isWait(phase.run) && phase.run.wait === 'point-of-no-return');
+}
+
+/** Members of a group in the environment file, without some. */
+export function membersOf(environment: Environment, group: string, without: readonly string[]): string[] {
+  return Object.keys(environment.people)
+    .filter((person) => groupsOf(environment, person).includes(group) && !without.includes(person))
+    .sort();
+}
+
+export function runAnswer(run: RunView): z.infer<typeof Run> {
+  return {
+    run: run.run,
+    runbook: run.runbook,
+    environment: run.environment,
+    plan: run.plan,
+    requester: run.requester,
+    state: run.state,
+    verdict: run.verdict,
+    because: run.because,
+    verified: run.verified,
+    notVerified: run.notVerified,
+    step: run.step,
+    failAt: run.failAt,
+    createdAt: run.createdAt,
+    startedAt: run.startedAt,
+    endedAt: run.endedAt,
+    unwindingAt: run.unwindingAt,
+    unwoundAt: run.unwoundAt,
+    head: run.head,
+  };
+}
+
+/** States in which a phase may have left something that its undo takes back. */
+const OWED: readonly PhaseView['state'][] = ['running', 'done', 'maybe', 'undoing', 'undo-failed'];
+
+export function runDetailAnswer(
+  run: RunDetail,
+  plan: Plan,
+  environment: Environment,
+  now: Date,
+): z.infer<typeof RunDetailAnswer> {
+  const planned = new Map(plan.phases.map((phase) => [phase.id, phase]));
+  const owed = run.phases.flatMap((phase) => {
+    const inPlan = planned.get(phase.phase);
+    return OWED.includes(phase.state) && inPlan?.undo !== undefined ? [inPlan] : [];
+  });
+  const door = pointOfNoReturn(plan);
+  const isPast = run.phases.some((phase) => phase.phase === door?.id && phase.state === 'done');
+  const isLeaving = isTerminal(run.state) || run.state === 'unwinding' || run.state === 'stuck';
+  return {
+    ...runAnswer(run),
+    at: now.toISOString(),
+    rollback: plan.rollback,
+    abort: { allowed: !isLeaving && !isPast, undoes: owed.length, undoMs: undoMs(owed) },
+    steps: plan.steps.map(({ id, kind, effect, phases }) => ({ id, kind, effect, phases })),
+    phases: run.phases.map((phase) => {
+      const inPlan = planned.get(phase.phase);
+      return {
+        ...phase,
+        undo: inPlan?.undo === undefined ? null : (inPlan.undoTitle ?? inPlan.undo.activity),
+        wait: inPlan !== undefined && isWait(inPlan.run) ? inPlan.run.wait : null,
+        expectedMs: inPlan?.expected.runMs ?? 0,
+      };
+    }),
+    approvals: run.approvals.map((approval) => approvalAnswer(run, approval, environment)),
+    decisions: run.decisions.map(({ id, kind, subject, person, door: via, reason, at, counted }) => ({
+      id,
+      kind,
+      subject,
+      person,
+      door: via,
+      reason,
+      at,
+      counted,
+    })),
+    targets: run.targets,
+  };
+}
+
+function approvalAnswer(run: RunDetail, approval: ApprovalView, environment: Environment) {
+  const votes = run.decisions.filter(
+    (decision) =>
+      decision.counted &&
+      decision.kind === 'approve' &&
+      decision.subject === approval.step &&
+      decision.evidence === approval.evidence,
+  );
+  const { counted, missing } = count(approval.from, votes);
+  const without = [run.requester, ...votes.map((vote) => vote.person)];
+  return {
+    ...approval,
+    votes: votes.map(({ person, door, at }) => ({ person, group: counted[person] ?? null, door, at })),
+    needed: missing,
+    canApprove: Object.fromEntries(
+      Object.keys(missing).map((group) => [group, membersOf(environment, group, without)]),
+    ),
+  };
+}
