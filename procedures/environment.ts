@@ -1,0 +1,65 @@
+/** The environment file: what a runbook may touch here, who the people are, and what must be approved at least. */
+
+/** Where a secret is read, inside an activity and nowhere else. */
+export type SecretRef = { env: string } | { file: string };
+
+export type HttpTarget = { kind: 'http'; url: string; worker?: string };
+export type SqliteTarget = { kind: 'sqlite'; path: string; worker?: string };
+export type PostgresTarget = {
+  kind: 'postgres';
+  host: string;
+  port: number;
+  database: string;
+  user: string;
+  password?: SecretRef;
+  tls: 'verify-full' | 'disable';
+  worker?: string;
+};
+export type SwitchTarget = {
+  kind: 'switch';
+  url: string;
+  token?: SecretRef;
+  /** At least two. `database.import` needs four, by position: source, source held, target held, target. */
+  values: string[];
+  worker?: string;
+};
+
+/** One thing that runbooks may touch. `worker` is the pool that can reach it, where it is not `default`. */
+export type Target = HttpTarget | SqliteTarget | PostgresTarget | SwitchTarget;
+
+export type RoleName = 'operator' | 'admin' | 'auditor';
+export type LeastEffect = 'reversible' | 'costly' | 'irreversible';
+
+/** What an approval asks, as people write it; times in milliseconds. */
+export type ApprovalAsked = {
+  from: Record<string, number>;
+  via?: 'any' | 'slack' | 'api';
+  expiresMs?: number;
+  remindEveryMs?: number;
+};
+
+export type Environment = {
+  environment: string;
+  /** No injected faults, and runbooks from the server's files only. Default false. */
+  protected: boolean;
+  targets: Record<string, Target>;
+  /** One entry a human, so one vote. */
+  people: Record<string, { email?: string; slack?: string }>;
+  roles: Record<RoleName, string[]>;
+  groups: Record<string, string[]>;
+  approvals: { least: Partial<Record<LeastEffect, ApprovalAsked>> };
+  retention?: { leastMs: number };
+};
+
+/** The roles that the file names the person in; everybody named in it is a viewer besides. */
+export function rolesOf(environment: Environment, person: string): RoleName[] {
+  const roles = ['operator', 'admin', 'auditor'] as const;
+  return roles.filter((role) => environment.roles[role].includes(person));
+}
+
+/** The groups that the person is a member of, by name. */
+export function groupsOf(environment: Environment, person: string): string[] {
+  return Object.keys(environment.groups)
+    .filter((group) => environment.groups[group]?.includes(person))
+    .sort();
+}

@@ -1,0 +1,61 @@
+/** What is wrong with a runbook, an environment file or params: a place, what was found, what is expected, what to do. */
+
+export type ProblemCode =
+  | 'RunbookInvalid'
+  | 'EnvironmentInvalid'
+  | 'ParamsInvalid'
+  | 'TargetUnknown'
+  | 'QuorumImpossible'
+  | 'PointOfNoReturn'
+  | 'PoolsDiffer'
+  | 'NotSupported'
+  | 'TooLarge';
+
+export type Problem = {
+  code: ProblemCode;
+  file: string;
+  /** From 1. */
+  line: number;
+  /** From 1, in UTF-16 units. */
+  column: number;
+  /** Of the text that the caret line marks; at least 1. */
+  length: number;
+  /** JSON pointer into the document. */
+  pointer: string;
+  /** One sentence: what was found and what is expected. */
+  message: string;
+  /** What to write or do. */
+  hint?: string;
+};
+
+/** Thrown by parsing and compiling, with every problem that was found, in the order of the text. */
+export class PlanProblem extends Error {
+  override readonly name = 'PlanProblem';
+  /** The code of the first problem. */
+  readonly code: ProblemCode;
+  readonly problems: readonly Problem[];
+  constructor(problems: readonly Problem[]) {
+    const sorted = [...problems].sort((a, b) => a.line - b.line || a.column - b.column);
+    super(sorted.map(({ message }) => message).join(' '));
+    this.code = sorted[0]?.code ?? 'RunbookInvalid';
+    this.problems = sorted;
+  }
+}
+
+/** Columns of the terminal that the text of one line may take. */
+const LINE_WIDTH_MAX = 90;
+
+/** The problem as a terminal shows it: the line, a caret line below it, and what to do. */
+export function render(problem: Problem, text: string): string {
+  const { code, file, line, column, message, hint } = problem;
+  const head = `error ${code}  ${file}:${line}:${column}`;
+  const source = (text.split('\n')[line - 1] ?? '').replace(/\r$/, '').replaceAll('\t', ' ');
+  const from = column - 1 > LINE_WIDTH_MAX - 30 ? column - 31 : 0;
+  const shown = source.slice(from, from + LINE_WIDTH_MAX);
+  const at = Math.min(column - 1 - from, shown.length);
+  const carets = '^'.repeat(Math.max(1, Math.min(problem.length, shown.length - at)));
+  const gutter = String(line).padStart(5);
+  const lines = [head, `${gutter} | ${shown}`, `${' '.repeat(5)} | ${' '.repeat(at)}${carets} ${message}`];
+  if (hint !== undefined) lines.push(`do    ${hint}`);
+  return lines.join('\n');
+}

@@ -1,0 +1,15 @@
+/** Names of data: sha256 over the one text that RFC 8785 gives a JSON value, whatever the order of its keys. */
+import { createHash } from 'node:crypto';
+import canonicalize from 'canonicalize';
+
+/** The RFC 8785 text. Members that are `undefined` are left out. Throws for NaN, infinities, lone surrogates and non-values. */
+export function canonical(json: unknown): string {
+  const text = canonicalize(json);
+  if (text === undefined) throw new TypeError(`A ${typeof json} has no JSON text: give a JSON value.`);
+  return text;
+}
+
+/** 64 hex digits: the sha256 of the canonical text in UTF-8. */
+export function digest(json: unknown): string {
+  return createHash('sha256').update(canonical(json), 'utf8').digest('hex');
+}
