@@ -11,7 +11,10 @@ const TOKEN = /^Bearer +([\x21-\x7e]{16,512})$/i;
  * Refuses what is in no route of the table, asks for a token where the table wants one, and holds back each answer
  * that no handler asked a right for.
  */
-export function guardRoute(deps: ApiDeps, match: (method: string, path: string) => string | undefined): MiddlewareHandler<ApiEnv> {
+export function guardRoute(
+  deps: ApiDeps,
+  match: (method: string, path: string) => string | undefined,
+): MiddlewareHandler<ApiEnv> {
   return async (c, next) => {
     const method = c.req.method === 'HEAD' ? 'GET' : c.req.method;
     const route = match(method, c.req.path);
@@ -41,7 +44,10 @@ async function authenticate(c: Parameters<MiddlewareHandler<ApiEnv>>[0], deps: A
   }
   const row = await deps.store.token(createHash('sha256').update(token).digest('hex'));
   if (row === undefined || new Date(row.expiresAt).getTime() <= deps.now().getTime()) {
-    throw unauthenticated('The token is unknown, expired or revoked: ask for a new one.', ', error="invalid_token"');
+    throw unauthenticated(
+      'The token is unknown, expired or revoked: ask for a new one.',
+      ', error="invalid_token"',
+    );
   }
   c.set('person', row.person);
   c.set('tokenExpiresAt', row.expiresAt);

@@ -29,7 +29,10 @@ export const guardBody: MiddlewareHandler = async (c, next) => {
 async function readBounded(request: Request): Promise<string> {
   const declared = Number(request.headers.get('content-length') ?? 0);
   const tooLarge = () =>
-    new ApiProblem('TooLarge', `The body is larger than ${BODY_SIZE_BYTES_MAX / 1024} KiB: send a smaller one.`);
+    new ApiProblem(
+      'TooLarge',
+      `The body is larger than ${BODY_SIZE_BYTES_MAX / 1024} KiB: send a smaller one.`,
+    );
   if (declared > BODY_SIZE_BYTES_MAX) throw tooLarge();
   const chunks: Uint8Array[] = [];
   let sizeBytes = 0;

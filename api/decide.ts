@@ -9,7 +9,10 @@ import type { ApiDeps } from './context.ts';
 import type { Answered } from './launcher.ts';
 import { ApiProblem, isProblemCode } from './problems.ts';
 
-export type NewDecision = Pick<Decision, 'kind' | 'subject' | 'person' | 'door' | 'evidence' | 'reason' | 'resolution'> & {
+export type NewDecision = Pick<
+  Decision,
+  'kind' | 'subject' | 'person' | 'door' | 'evidence' | 'reason' | 'resolution'
+> & {
   /** The plan as the caller saw it; null where the caller names none. */
   plan: string | null;
 };
@@ -54,7 +57,10 @@ export async function decide(
   if ('answer' in answered) return answered.answer;
   if ('refused' in answered) throw problemOf(answered.refused, answered.detail);
   if ('closed' in answered) return closed(deps.store, decision);
-  deps.log.warn({ err: answered.unanswered, run: run.run, decision: decision.id }, 'decision: not answered in time');
+  deps.log.warn(
+    { err: answered.unanswered, run: run.run, decision: decision.id },
+    'decision: not answered in time',
+  );
   throw noWorker(decision);
 }
 

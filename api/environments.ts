@@ -11,7 +11,10 @@ export type Environments = {
 };
 
 /** Throws where the folder cannot be read, or a file of it is wrong, at the first reading. */
-export async function makeEnvironments(folder: string, log: Pick<Logger, 'error' | 'info'>): Promise<Environments> {
+export async function makeEnvironments(
+  folder: string,
+  log: Pick<Logger, 'error' | 'info'>,
+): Promise<Environments> {
   let seen = await stampOf(folder);
   let known = plain(await loadEnvironments(folder));
   return {

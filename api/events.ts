@@ -91,7 +91,11 @@ export function makeEventHub(options: {
             if (rows.length < PAGE) break;
           }
           lookedAt = Date.now();
-          while (!signal.aborted && (seen.get(run) ?? 0) === version && Date.now() - lookedAt < LOOK_EVERY_MS) {
+          while (
+            !signal.aborted &&
+            (seen.get(run) ?? 0) === version &&
+            Date.now() - lookedAt < LOOK_EVERY_MS
+          ) {
             for (const event of changed(await progress(run), shown)) {
               sentAt = Date.now();
               yield event;
@@ -131,7 +135,10 @@ function makeProgressReader(store: ApiStore): (run: number) => Promise<PhaseView
   return async (run) => {
     const now = Date.now();
     for (const [other, entry] of known) if (now - entry.at >= PROGRESS_EVERY_MS) known.delete(other);
-    const entry = known.get(run) ?? { at: now, phases: store.run(run).then((detail) => detail?.phases ?? []) };
+    const entry = known.get(run) ?? {
+      at: now,
+      phases: store.run(run).then((detail) => detail?.phases ?? []),
+    };
     known.set(run, entry);
     return entry.phases;
   };
@@ -150,7 +157,9 @@ function changed(phases: readonly PhaseView[], shown: Map<string, string>): Sent
 }
 
 function isLast(row: JournalRow): boolean {
-  return row.kind === 'run' && typeof row.body['state'] === 'string' && isTerminal(row.body['state'] as RunState);
+  return (
+    row.kind === 'run' && typeof row.body['state'] === 'string' && isTerminal(row.body['state'] as RunState)
+  );
 }
 
 const EVENT_OF: Record<JournalRow['kind'], 'run' | 'phase' | 'decision'> = {

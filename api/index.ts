@@ -96,7 +96,8 @@ export function openApiDocument(app: OpenAPIHono<ApiEnv>) {
     info: {
       title: 'Countdown',
       version: '1',
-      description: 'Plans, runs and steers launch runbooks. Errors are RFC 9457 problems; their codes are in docs/errors.md.',
+      description:
+        'Plans, runs and steers launch runbooks. Errors are RFC 9457 problems; their codes are in docs/errors.md.',
     },
   });
 }
@@ -162,7 +163,9 @@ function unexpected(error: Error): ApiProblem {
       cause: error,
     });
   }
-  return new ApiProblem('Internal', 'Something went wrong inside: tell the operator the requestId.', { cause: error });
+  return new ApiProblem('Internal', 'Something went wrong inside: tell the operator the requestId.', {
+    cause: error,
+  });
 }
 
 function isStoreOut(error: unknown): boolean {

@@ -28,7 +28,10 @@ export async function tidyOnce(deps: JanitorDeps): Promise<void> {
     if (run === undefined) continue;
     const answered = await deps.launcher.decide(decision);
     await settle(deps.store, decision, run.environment, answered);
-    deps.log.info({ run: decision.run, decision: decision.id, answered: Object.keys(answered) }, 'janitor: decision sent again');
+    deps.log.info(
+      { run: decision.run, decision: decision.id, answered: Object.keys(answered) },
+      'janitor: decision sent again',
+    );
   }
 }
 

@@ -7,7 +7,12 @@ import {
 import { ApplicationFailure, WorkflowNotFoundError } from '@temporalio/common';
 import { SECOND_MS, UPDATE_WAIT_MS, WORKFLOW_TASK_TIMEOUT_MS } from '../procedures/limits.ts';
 import type { Plan } from '../procedures/plan.ts';
-import { type Decision, type DecisionAnswer, type LaunchInput, decisionUpdate } from '../workflows/messages.ts';
+import {
+  type Decision,
+  type DecisionAnswer,
+  type LaunchInput,
+  decisionUpdate,
+} from '../workflows/messages.ts';
 
 /** Milliseconds for one call of Temporal that waits for nobody. */
 const CALL_MS = 3 * SECOND_MS;
@@ -74,7 +79,9 @@ export function makeLauncher(
 
     async isOpen(run) {
       try {
-        const description = await within(CALL_MS, () => client.workflow.getHandle(workflowIdOf(run)).describe());
+        const description = await within(CALL_MS, () =>
+          client.workflow.getHandle(workflowIdOf(run)).describe(),
+        );
         return description.status.name === 'RUNNING' || description.status.name === 'PAUSED';
       } catch (error) {
         if (error instanceof WorkflowNotFoundError) return false;

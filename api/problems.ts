@@ -338,7 +338,8 @@ export function isProblemCode(code: string): code is ProblemCode {
 /** The text of `docs/errors.md`. */
 export function renderErrorsPage(): string {
   const rows = Object.entries(PROBLEMS).map(
-    ([code, entry]) => `| \`${code}\` | ${entry.status} | ${entry.title} | ${entry.caller} | ${entry.operator} |`,
+    ([code, entry]) =>
+      `| \`${code}\` | ${entry.status} | ${entry.title} | ${entry.caller} | ${entry.operator} |`,
   );
   return [
     '# Errors of the API',

@@ -100,9 +100,7 @@ export const RunbookList = z
   .object({ items: z.array(z.object({ name: z.string(), description: z.string().nullable() })) })
   .openapi('RunbookList');
 
-export const RunRequest = z
-  .strictObject({ plan: digest, failAt: phaseId.optional() })
-  .openapi('RunRequest');
+export const RunRequest = z.strictObject({ plan: digest, failAt: phaseId.optional() }).openapi('RunRequest');
 
 export const RunStarted = z
   .object({ run: z.int(), state: z.string(), step: z.string().nullable(), requester: z.string() })
@@ -141,9 +139,7 @@ const runFields = {
 
 export const Run = z.object(runFields).openapi('Run');
 
-export const RunPage = z
-  .object({ items: z.array(Run), next: z.string().nullable() })
-  .openapi('RunPage');
+export const RunPage = z.object({ items: z.array(Run), next: z.string().nullable() }).openapi('RunPage');
 
 const Vote = z.object({
   person: z.string(),

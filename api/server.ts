@@ -38,7 +38,15 @@ export async function startApi(config: ApiConfig): Promise<RunningApi> {
   const launcher = makeLauncher(client, { taskQueue: config.taskQueue });
   const ending = new AbortController();
   const events = makeEventHub({ store, signal: ending.signal, log });
-  const app = createApi({ store, environments, runbooks: config.runbooks, launcher, events, log, now: () => new Date() });
+  const app = createApi({
+    store,
+    environments,
+    runbooks: config.runbooks,
+    launcher,
+    events,
+    log,
+    now: () => new Date(),
+  });
   const janitor = runJanitor({ store, launcher, log }, ending.signal);
 
   const server = serve({
@@ -80,7 +88,12 @@ async function main(): Promise<void> {
   try {
     api = await startApi(readConfig(process.env));
   } catch (error) {
-    const text = error instanceof ConfigError ? error.message : error instanceof Error ? (error.stack ?? '') : String(error);
+    const text =
+      error instanceof ConfigError
+        ? error.message
+        : error instanceof Error
+          ? (error.stack ?? '')
+          : String(error);
     process.stderr.write(`${text}\n`);
     process.exit(1);
   }

@@ -5,7 +5,15 @@ import type { Environment } from '../../procedures/environment.ts';
 import type { RunDetail } from '../../store/types.ts';
 import type { DecisionAnswer } from '../../workflows/messages.ts';
 import { listNames } from '../../workflows/approvals.ts';
-import { type ApiContext, type ApiDeps, type ApiEnv, doorOf, environmentNamed, grant, runById } from '../context.ts';
+import {
+  type ApiContext,
+  type ApiDeps,
+  type ApiEnv,
+  doorOf,
+  environmentNamed,
+  grant,
+  runById,
+} from '../context.ts';
 import { type NewDecision, decide } from '../decide.ts';
 import { ApiProblem } from '../problems.ts';
 import { AbortRequest, DecisionRequest, DecisionResult, ResolveRequest, SteerRequest } from '../schemas.ts';
@@ -70,7 +78,10 @@ export function addDecisions(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       createRoute({
         method: 'post',
         path: `/v1/runs/{id}/${kind}`,
-        summary: kind === 'retry' ? 'Try a phase that waits for a person again' : 'Leave out a phase that waits for a person',
+        summary:
+          kind === 'retry'
+            ? 'Try a phase that waits for a person again'
+            : 'Leave out a phase that waits for a person',
         security: signedIn,
         request: { params: RunId, body: { required: true, content: json(SteerRequest) } },
         responses: answers,
@@ -117,12 +128,21 @@ function asked(c: ApiContext): Pick<NewDecision, 'person' | 'door' | 'evidence' 
   return { person: c.get('person'), door: doorOf(c), evidence: null, resolution: null };
 }
 
-async function open(c: ApiContext, deps: ApiDeps, id: string): Promise<{ run: RunDetail; environment: Environment }> {
+async function open(
+  c: ApiContext,
+  deps: ApiDeps,
+  id: string,
+): Promise<{ run: RunDetail; environment: Environment }> {
   const run = await runById(deps, id);
   return { run, environment: await environmentNamed(deps, run.environment) };
 }
 
-async function steer(c: ApiContext, deps: ApiDeps, id: string, decision: NewDecision): Promise<DecisionAnswer> {
+async function steer(
+  c: ApiContext,
+  deps: ApiDeps,
+  id: string,
+  decision: NewDecision,
+): Promise<DecisionAnswer> {
   const { run, environment } = await open(c, deps, id);
   await grant(c, deps, environment, run);
   return decide(deps, run, environment, decision);

@@ -37,7 +37,9 @@ export function json<S extends z.ZodType>(schema: S) {
 export const signedIn = [{ bearer: [] }];
 
 export const RunId = z.object({
-  id: z.string().openapi({ param: { name: 'id', in: 'path' }, description: 'Number of the run', example: '41' }),
+  id: z
+    .string()
+    .openapi({ param: { name: 'id', in: 'path' }, description: 'Number of the run', example: '41' }),
 });
 
 export { createRoute, z };

@@ -22,7 +22,10 @@ export function addEvents(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       request: {
         params: RunId,
         headers: z.object({
-          'last-event-id': z.string().optional().openapi({ description: 'The last id seen; rows after it follow' }),
+          'last-event-id': z
+            .string()
+            .optional()
+            .openapi({ description: 'The last id seen; rows after it follow' }),
         }),
       },
       responses: {
@@ -39,14 +42,22 @@ export function addEvents(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       if (isTerminal(run.state) && given === run.head.seq) return c.body(null, 204);
       const place = deps.events.open(c.get('person'));
       if (place === undefined) {
-        throw new ApiProblem('TooManyStreams', 'Too many event streams are open: close one, or try again later.', {
-          headers: { 'Retry-After': '10' },
-        });
+        throw new ApiProblem(
+          'TooManyStreams',
+          'Too many event streams are open: close one, or try again later.',
+          {
+            headers: { 'Retry-After': '10' },
+          },
+        );
       }
       const left = new AbortController();
       const signal = AbortSignal.any([left.signal, c.req.raw.signal]);
       const events = withLag(isAhead, deps.events.follow(run.run, isAhead ? 0 : given, signal));
-      return c.body(streamOf(events, left, () => place.close(), deps), 200, HEADERS);
+      return c.body(
+        streamOf(events, left, () => place.close(), deps),
+        200,
+        HEADERS,
+      );
     },
   );
 }
@@ -55,7 +66,10 @@ export function addEvents(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
 function lastEventId(header: string | undefined): number {
   if (header === undefined || header === '') return 0;
   if (/^\d{1,9}$/.test(header)) return Number(header);
-  throw new ApiProblem('BadHeader', 'Last-Event-ID is no number of a row: send the last id that was seen, or none.');
+  throw new ApiProblem(
+    'BadHeader',
+    'Last-Event-ID is no number of a row: send the last id that was seen, or none.',
+  );
 }
 
 async function* withLag(isAhead: boolean, events: AsyncGenerator<SentEvent>): AsyncGenerator<SentEvent> {

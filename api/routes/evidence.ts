@@ -16,7 +16,10 @@ export function addEvidence(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       summary: 'Plan, journal and head of a run',
       security: signedIn,
       request: { params: RunId },
-      responses: { 200: { description: 'The evidence', content: json(Evidence) }, ...problems(401, 403, 404) },
+      responses: {
+        200: { description: 'The evidence', content: json(Evidence) },
+        ...problems(401, 403, 404),
+      },
     }),
     async (c) => {
       const run = await runById(deps, c.req.valid('param').id);

@@ -81,7 +81,11 @@ async function answer(c: ApiContext, deps: ApiDeps, hash: string, plan: Plan, en
 type Source = { text: string; file: string };
 
 /** The runbook's text: of the server's folder, or of the request where the environment takes that. */
-async function sourceOf(deps: ApiDeps, environment: Environment, runbook: string | { text: string }): Promise<Source> {
+async function sourceOf(
+  deps: ApiDeps,
+  environment: Environment,
+  runbook: string | { text: string },
+): Promise<Source> {
   if (typeof runbook !== 'string') {
     if (environment.protected) {
       throw new ApiProblem(
@@ -95,7 +99,10 @@ async function sourceOf(deps: ApiDeps, environment: Environment, runbook: string
   const items = await listRunbooks(deps.runbooks);
   if (!items.some(({ name }) => name === runbook)) {
     const names = items.map(({ name }) => name).join(', ');
-    throw new ApiProblem('RunbookUnknown', `There is no runbook '${runbook}': use one of ${names || 'none'}.`);
+    throw new ApiProblem(
+      'RunbookUnknown',
+      `There is no runbook '${runbook}': use one of ${names || 'none'}.`,
+    );
   }
   return readRunbook(deps.runbooks, runbook);
 }

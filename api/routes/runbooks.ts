@@ -20,7 +20,10 @@ export function addRunbooks(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       const person = c.get('person');
       const all = [...(await deps.environments.current()).values()];
       if (!all.some((environment) => rolesIn(environment, person).length > 0)) {
-        throw new ApiProblem('NotAllowed', `${person} is named in no environment: ask the owner of one to be added.`);
+        throw new ApiProblem(
+          'NotAllowed',
+          `${person} is named in no environment: ask the owner of one to be added.`,
+        );
       }
       c.set('granted', true);
       const items = await listRunbooks(deps.runbooks);

@@ -26,7 +26,10 @@ export function addRuns(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       security: signedIn,
       request: {
         headers: z.object({
-          'idempotency-key': z.string().optional().openapi({ description: 'Repeating the request with it starts nothing new' }),
+          'idempotency-key': z
+            .string()
+            .optional()
+            .openapi({ description: 'Repeating the request with it starts nothing new' }),
         }),
         body: { required: true, content: json(RunRequest) },
       },
@@ -45,7 +48,10 @@ export function addRuns(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       const key = idempotencyKey(c.req.header('idempotency-key'));
       const plan = await deps.store.plan(body.plan);
       if (plan === undefined) {
-        throw new ApiProblem('PlanUnknown', `There is no plan ${body.plan.slice(0, 12)}: make it with POST /v1/plans.`);
+        throw new ApiProblem(
+          'PlanUnknown',
+          `There is no plan ${body.plan.slice(0, 12)}: make it with POST /v1/plans.`,
+        );
       }
       const environment = await environmentNamed(deps, plan.environment);
       await grant(c, deps, environment);
@@ -111,7 +117,10 @@ export function addRuns(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       c.set('granted', true);
       const items = found.slice(0, limit);
       const last = found.length > limit ? items.at(-1)?.run : before;
-      return c.json({ items: items.map(runAnswer), next: last === undefined ? null : writeCursor(last) }, 200);
+      return c.json(
+        { items: items.map(runAnswer), next: last === undefined ? null : writeCursor(last) },
+        200,
+      );
     },
   );
 
@@ -122,7 +131,10 @@ export function addRuns(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       summary: 'One run with its phases, approvals and decisions',
       security: signedIn,
       request: { params: RunId },
-      responses: { 200: { description: 'The run', content: json(RunDetailAnswer) }, ...problems(401, 403, 404) },
+      responses: {
+        200: { description: 'The run', content: json(RunDetailAnswer) },
+        ...problems(401, 403, 404),
+      },
     }),
     async (c) => {
       const run = await runById(deps, c.req.valid('param').id);
@@ -138,9 +150,14 @@ export function addRuns(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
 /** A structured-field string in quotes, or the same bare. Throws BadHeader. */
 function idempotencyKey(header: string | undefined): string | null {
   if (header === undefined) return null;
-  const key = /^"([\x20-\x21\x23-\x5b\x5d-\x7e]{1,255})"$/.exec(header)?.[1] ?? /^[\x21\x23-\x7e]{1,255}$/.exec(header)?.[0];
+  const key =
+    /^"([\x20-\x21\x23-\x5b\x5d-\x7e]{1,255})"$/.exec(header)?.[1] ??
+    /^[\x21\x23-\x7e]{1,255}$/.exec(header)?.[0];
   if (key !== undefined) return key;
-  throw new ApiProblem('BadHeader', 'Idempotency-Key cannot be used: send 1 to 255 visible ASCII characters.');
+  throw new ApiProblem(
+    'BadHeader',
+    'Idempotency-Key cannot be used: send 1 to 255 visible ASCII characters.',
+  );
 }
 
 function runOf(created: CreatedRun, plan: string): number {
@@ -154,7 +171,10 @@ function runOf(created: CreatedRun, plan: string): number {
     );
   }
   if (created.refused === 'KeyReused') {
-    throw new ApiProblem('KeyReused', 'This Idempotency-Key was sent with another body before: use a new key.');
+    throw new ApiProblem(
+      'KeyReused',
+      'This Idempotency-Key was sent with another body before: use a new key.',
+    );
   }
   throw new ApiProblem('PlanUnknown', `There is no plan ${plan.slice(0, 12)}: make it with POST /v1/plans.`);
 }
@@ -184,7 +204,11 @@ function checkQuorum(plan: Plan, environment: Environment, requester: string): v
       `${phase.step} needs ${group} ${needed}, and without ${requester}, who asks for this run, ${
         people.length === 0 ? 'nobody is left' : `only ${listNames(people)} can vote`
       }: let another person ask, or add a person to ${group}.`,
-      { errors: [{ pointer: `/steps/${phase.step}/approval`, detail: `${needed - lacking} of ${needed} possible` }] },
+      {
+        errors: [
+          { pointer: `/steps/${phase.step}/approval`, detail: `${needed - lacking} of ${needed} possible` },
+        ],
+      },
     );
   }
 }
@@ -195,7 +219,9 @@ function faultOf(plan: Plan, environment: Environment, failAt: string | undefine
   const refuse = (detail: string) =>
     new ApiProblem('FaultRefused', detail, { errors: [{ pointer: '/failAt', detail: `found '${failAt}'` }] });
   if (environment.protected) {
-    throw refuse(`${environment.environment} is protected, so no fault is injected there: use another environment.`);
+    throw refuse(
+      `${environment.environment} is protected, so no fault is injected there: use another environment.`,
+    );
   }
   const phase =
     plan.phases.find(({ id }) => id === failAt) ?? plan.phases.findLast(({ step }) => step === failAt);
@@ -205,9 +231,12 @@ function faultOf(plan: Plan, environment: Environment, failAt: string | undefine
   const names = possible.map(({ id }) => id).join(', ');
   if (phase === undefined) throw refuse(`The plan has no phase '${failAt}': use one of ${names}.`);
   if (plan.phases.indexOf(phase) >= end) {
-    throw refuse(`${failAt} stands at or below the point of no return, where nothing can be undone: use one of ${names}.`);
+    throw refuse(
+      `${failAt} stands at or below the point of no return, where nothing can be undone: use one of ${names}.`,
+    );
   }
-  if (isWait(phase.run)) throw refuse(`${failAt} only waits, so it has no effect to fail after: use one of ${names}.`);
+  if (isWait(phase.run))
+    throw refuse(`${failAt} only waits, so it has no effect to fail after: use one of ${names}.`);
   return phase.id;
 }
 

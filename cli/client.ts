@@ -1,0 +1,154 @@
+/** The HTTP client of the command line. */
+import { ApiError } from './errors.ts';
+import type { DecisionWire, EventWire, PlanWire, RunDetailWire, RunWire } from './wire.ts';
+
+export const USER_AGENT = 'countdown-cli/0.1.0';
+/** Milliseconds for one answer; an update of a run waits 5 s for a worker. */
+const ANSWER_MS = 30_000;
+/** The server sends a comment every 15 s: a stream that is silent for longer is broken. */
+const SILENCE_MS = 40_000;
+
+export type Access = { url: string; token: string };
+
+export type Client = ReturnType<typeof makeClient>;
+
+export function makeClient(access: Access) {
+  const get = <T>(path: string) => call<T>(access, 'GET', path);
+  const post = <T>(path: string, body: unknown, headers: Record<string, string> = {}) =>
+    call<T>(access, 'POST', path, body, headers);
+  return {
+    makePlan: (body: {
+      runbook: string | { text: string };
+      environment: string;
+      params: Record<string, unknown>;
+    }) => post<PlanWire>('/v1/plans', body),
+    plan: (plan: string) => get<PlanWire>(`/v1/plans/${encodeURIComponent(plan)}`),
+    start: (body: { plan: string; failAt?: string }, key: string) =>
+      post<{ run: number; state: string }>('/v1/runs', body, { 'Idempotency-Key': `"${key}"` }),
+    runs: (query: { limit: number; cursor?: string }) =>
+      get<{ items: RunWire[]; next: string | null }>(
+        `/v1/runs?${new URLSearchParams({ limit: String(query.limit), ...(query.cursor === undefined ? {} : { cursor: query.cursor }) })}`,
+      ),
+    run: (run: number) => get<RunDetailWire>(`/v1/runs/${run}`),
+    evidence: (run: number) =>
+      get<{ run: RunWire; plan: unknown; rows: unknown[]; head: RunWire['head'] }>(
+        `/v1/runs/${run}/evidence`,
+      ),
+    decide: (run: number, body: object) => post<DecisionWire>(`/v1/runs/${run}/decisions`, body),
+    steer: (run: number, verb: 'abort' | 'retry' | 'skip' | 'resolve', body: object) =>
+      post<DecisionWire>(`/v1/runs/${run}/${verb}`, body),
+    events: (run: number, after: string | null, signal: AbortSignal) => events(access, run, after, signal),
+  };
+}
+
+function headersOf(access: Access): Record<string, string> {
+  return { Authorization: `Bearer ${access.token}`, 'User-Agent': USER_AGENT };
+}
+
+async function call<T>(
+  access: Access,
+  method: 'GET' | 'POST',
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+): Promise<T> {
+  const response = await reach(access, path, {
+    method,
+    headers: {
+      ...headersOf(access),
+      ...headers,
+      ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+    },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    signal: AbortSignal.timeout(ANSWER_MS),
+  });
+  if (!response.ok) throw await problemOf(response);
+  return (await response.json()) as T;
+}
+
+async function reach(access: Access, path: string, init: RequestInit): Promise<Response> {
+  try {
+    return await fetch(new URL(path, access.url), { ...init, redirect: 'error' });
+  } catch (error) {
+    if (
+      init.signal?.aborted === true &&
+      init.signal.reason instanceof Error &&
+      init.signal.reason.name === 'AbortError'
+    ) {
+      throw error;
+    }
+    throw new ApiError({
+      status: 0,
+      code: 'Unreachable',
+      detail: `The API at ${access.url} did not answer.`,
+      cause: error,
+    });
+  }
+}
+
+async function problemOf(response: Response): Promise<ApiError> {
+  const body: unknown = await response.json().catch(() => null);
+  const problem = typeof body === 'object' && body !== null ? (body as Record<string, unknown>) : {};
+  return new ApiError({
+    status: response.status,
+    code: typeof problem['code'] === 'string' ? problem['code'] : `Http${response.status}`,
+    detail:
+      typeof problem['detail'] === 'string' ? problem['detail'] : `The API answered ${response.status}.`,
+    errors: Array.isArray(problem['errors']) ? (problem['errors'] as ApiError['errors']) : [],
+    requestId: typeof problem['requestId'] === 'string' ? problem['requestId'] : null,
+    run: typeof problem['run'] === 'number' ? problem['run'] : null,
+  });
+}
+
+/** One connection's events; ends when the server closes it. Yields nothing where the run has ended and nothing follows. */
+async function* events(
+  access: Access,
+  run: number,
+  after: string | null,
+  signal: AbortSignal,
+): AsyncGenerator<EventWire | 'heartbeat'> {
+  const silence = new AbortController();
+  let timer = setTimeout(() => silence.abort(), SILENCE_MS);
+  try {
+    const response = await reach(access, `/v1/runs/${run}/events`, {
+      headers: {
+        ...headersOf(access),
+        Accept: 'text/event-stream',
+        ...(after === null ? {} : { 'Last-Event-ID': after }),
+      },
+      signal: AbortSignal.any([signal, silence.signal]),
+    });
+    if (response.status === 204) return;
+    if (!response.ok) throw await problemOf(response);
+    if (response.body === null) return;
+    let buffer = '';
+    for await (const text of response.body.pipeThrough(new TextDecoderStream())) {
+      clearTimeout(timer);
+      timer = setTimeout(() => silence.abort(), SILENCE_MS);
+      buffer += text;
+      const blocks = buffer.split('\n\n');
+      buffer = blocks.pop() ?? '';
+      for (const block of blocks) yield parseBlock(block) ?? 'heartbeat';
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** One block of the stream; null for a comment or a hint to the client. */
+export function parseBlock(block: string): EventWire | null {
+  let id: string | null = null;
+  let event = 'message';
+  const data: string[] = [];
+  for (const line of block.split('\n')) {
+    const at = line.indexOf(':');
+    if (at < 1) continue;
+    const value = line.slice(at + 1).replace(/^ /, '');
+    const field = line.slice(0, at);
+    if (field === 'id') id = value;
+    else if (field === 'event') event = value;
+    else if (field === 'data') data.push(value);
+  }
+  if (data.length === 0) return null;
+  return { id, event, data: JSON.parse(data.join('\n')) as Record<string, unknown> };
+}

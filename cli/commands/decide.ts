@@ -1,0 +1,142 @@
+/** `countdown approve`, `reject`, `abort`, `retry`, `skip`, `resolve`: what people say to a run. */
+import { type CommandContext, runNumber } from '../context.ts';
+import { UsageError } from '../errors.ts';
+import { EXIT } from '../exit-codes.ts';
+import { duration, plural } from '../view/style.ts';
+import type { DecisionWire, RunDetailWire } from '../wire.ts';
+import { type Command, stringOf } from './command.ts';
+
+export const approve: Command = {
+  usage: "approve RUN [STEP] [--reason 'text']",
+  about: 'Approve a step, as it stands now.',
+  options: { reason: { type: 'string' } },
+  takes: { least: 1, most: 2 },
+  async run(context, [number, step], values) {
+    const reason = stringOf(values, 'reason');
+    return vote(context, runNumber(number), step, 'approve', reason);
+  },
+};
+
+export const reject: Command = {
+  usage: "reject RUN STEP 'reason'",
+  about: 'Reject a step: the run stops, or undoes what it did.',
+  takes: { least: 3, most: 3 },
+  run: (context, [number, step, reason]) => vote(context, runNumber(number), step, 'reject', reason),
+};
+
+async function vote(
+  context: CommandContext,
+  number: number,
+  step: string | undefined,
+  decision: 'approve' | 'reject',
+  reason: string | undefined,
+): Promise<number> {
+  const client = context.client();
+  const run = await client.run(number);
+  const name = step ?? onlyOpen(run);
+  // The last one of the step, open or not: what is early or late is for the run to say.
+  const asked = run.approvals.findLast((approval) => approval.step === name);
+  const answer = await client.decide(number, {
+    step: name,
+    decision,
+    plan: run.plan,
+    ...(asked === undefined ? {} : { evidence: asked.evidence }),
+    ...(reason === undefined ? {} : { reason }),
+  });
+  return tell(context, answer);
+}
+
+function onlyOpen(run: RunDetailWire): string {
+  const open = run.approvals.filter(({ state }) => state === 'open');
+  const [first] = open;
+  if (first !== undefined && open.length === 1) return first.step;
+  const names = open.map(({ step }) => step).join(', ');
+  throw new UsageError(
+    open.length === 0
+      ? `run ${run.run} asks for no approval now: name the step, or look at countdown show ${run.run}.`
+      : `run ${run.run} asks for several approvals: name one of ${names}.`,
+  );
+}
+
+export const abort: Command = {
+  usage: "abort RUN ['reason'] [--confirm RUN]",
+  about: 'End a run and undo what it did.',
+  options: { confirm: { type: 'string' } },
+  takes: { least: 1, most: 2 },
+  async run(context, [number, reason], values) {
+    const client = context.client();
+    const run = await client.run(runNumber(number));
+    if (!(await isSure(context, run, stringOf(values, 'confirm')))) {
+      context.say(`run ${run.run} was not aborted.`);
+      return EXIT.clientError;
+    }
+    const answer = await client.steer(run.run, 'abort', {
+      plan: run.plan,
+      ...(reason === undefined ? {} : { reason }),
+    });
+    return tell(context, answer);
+  },
+};
+
+async function isSure(
+  context: CommandContext,
+  run: RunDetailWire,
+  confirm: string | undefined,
+): Promise<boolean> {
+  const number = String(run.run);
+  if (confirm !== undefined) {
+    if (confirm !== number)
+      throw new UsageError(`--confirm says ${confirm}, but the run is ${number}: write --confirm ${number}.`);
+    return true;
+  }
+  const { ask } = context.terminal;
+  if (ask === undefined) throw new UsageError(`Without a terminal abort needs --confirm ${number}.`);
+  const { undoes, undoMs } = run.abort;
+  const what =
+    undoes === 0 ? 'undoes nothing' : `undoes ${plural(undoes, 'phase')}, about ${duration(undoMs)}`;
+  return (await ask(`Type ${number} to abort (${what}): `)).trim() === number;
+}
+
+function steering(verb: 'retry' | 'skip', about: string): Command {
+  return {
+    usage: `${verb} RUN PHASE ['reason']`,
+    about,
+    takes: { least: 2, most: 3 },
+    async run(context, [number, phase, reason]) {
+      const answer = await context.client().steer(runNumber(number), verb, {
+        phase,
+        ...(reason === undefined ? {} : { reason }),
+      });
+      return tell(context, answer);
+    },
+  };
+}
+
+export const retry = steering('retry', 'Try a phase that waits for a person again.');
+export const skip = steering(
+  'skip',
+  'Leave out a phase that waits for a person; the verdict is warn at best.',
+);
+
+export const resolve: Command = {
+  usage: "resolve RUN PHASE --retry | --done --evidence 'text'",
+  about: 'Take an undo off the desk: try it again, or say how it was done by hand.',
+  options: { retry: { type: 'boolean' }, done: { type: 'boolean' }, evidence: { type: 'string' } },
+  takes: { least: 2, most: 2 },
+  async run(context, [number, phase], values) {
+    const isRetry = values['retry'] === true;
+    const evidence = stringOf(values, 'evidence');
+    if (isRetry === (values['done'] === true) || (isRetry && evidence !== undefined)) {
+      throw new UsageError("resolve takes either --retry, or --done with --evidence 'text'.");
+    }
+    if (!isRetry && evidence === undefined)
+      throw new UsageError("--done needs --evidence 'text': say what was done.");
+    const how = isRetry ? { retry: true } : { done: true, evidence };
+    return tell(context, await context.client().steer(runNumber(number), 'resolve', { phase, ...how }));
+  },
+};
+
+function tell(context: CommandContext, answer: DecisionWire): number {
+  context.answer(() => [answer.detail], answer);
+  return EXIT.succeeded;
+}

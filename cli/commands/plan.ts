@@ -1,0 +1,42 @@
+/** `countdown plan RUNBOOK --env NAME`: what would happen, and who would be asked. Changes nothing. */
+import { readFile } from 'node:fs/promises';
+import type { CommandContext } from '../context.ts';
+import { UsageError } from '../errors.ts';
+import { EXIT } from '../exit-codes.ts';
+import { planLines } from '../view/plan.ts';
+import type { PlanWire } from '../wire.ts';
+import { type Command, type Values, needed, readParams } from './command.ts';
+
+export const plan: Command = {
+  usage: 'plan RUNBOOK|FILE.yaml --env ENVIRONMENT [--param NAME=VALUE]',
+  about: 'Make a plan and show it. Nothing is changed.',
+  options: { env: { type: 'string', short: 'e' }, param: { type: 'string', multiple: true } },
+  takes: { least: 1, most: 1 },
+  async run(context, [runbook], values) {
+    const made = await makePlan(context, runbook ?? '', values);
+    context.answer(() => planLines(made, context.style, null), made);
+    return EXIT.succeeded;
+  },
+};
+
+/** A name stands for a runbook of the server, a path for a file of this machine. */
+export async function makePlan(context: CommandContext, runbook: string, values: Values): Promise<PlanWire> {
+  const environment = needed(values, 'env', 'name the environment, as --env demo');
+  const isFile = /[/\\]|\.ya?ml$/.test(runbook);
+  const params = readParams(values);
+  const source = isFile ? { text: await textOf(runbook) } : runbook;
+  return context.client().makePlan({ runbook: source, environment, params });
+}
+
+async function textOf(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw new UsageError(
+      `${path} cannot be read: give the path of a runbook, or the name of one of the server's.`,
+      {
+        cause: error,
+      },
+    );
+  }
+}

@@ -1,0 +1,79 @@
+/** What a command gets: its terminal, its settings, its client. */
+import { type Access, type Client, makeClient } from './client.ts';
+import { UsageError } from './errors.ts';
+import type { Style } from './view/style.ts';
+
+export type Terminal = {
+  out: { write(text: string): unknown; rows?: number | undefined; isTTY?: boolean | undefined };
+  err: { write(text: string): unknown };
+  /** Asks a person; undefined where there is none. */
+  ask: ((question: string) => Promise<string>) | undefined;
+  variables: Record<string, string | undefined>;
+  signal: AbortSignal;
+};
+
+export type Format = 'text' | 'json' | 'jsonl';
+
+export type CommandContext = {
+  terminal: Terminal;
+  style: Style;
+  format: Format;
+  access(): Access;
+  client(): Client;
+  /** Lines for people, or one JSON value. */
+  answer(lines: () => string[], value: unknown): void;
+  say(text: string): void;
+};
+
+export function makeContext(terminal: Terminal, options: { format: Format; ascii: boolean }): CommandContext {
+  const isLive = terminal.out.isTTY === true;
+  const { variables } = terminal;
+  const style: Style = {
+    ascii: options.ascii,
+    colour: isLive && (variables['NO_COLOR'] ?? '') === '' && variables['TERM'] !== 'dumb',
+  };
+  const access = (): Access => {
+    const [url, token] = [variables['COUNTDOWN_URL'], variables['COUNTDOWN_TOKEN']];
+    if (url === undefined || !URL.canParse(url)) {
+      throw new UsageError(
+        'COUNTDOWN_URL is no address: set it to that of the API, as http://127.0.0.1:8080.',
+      );
+    }
+    if (token === undefined || token === '') {
+      throw new UsageError('COUNTDOWN_TOKEN is not set: set it to your token.');
+    }
+    return { url, token };
+  };
+  return {
+    terminal,
+    style,
+    format: options.format,
+    access,
+    client: () => makeClient(access()),
+    answer(lines, value) {
+      const text =
+        options.format === 'text'
+          ? lines().join('\n')
+          : JSON.stringify(value, null, options.format === 'json' ? 2 : 0);
+      terminal.out.write(`${text}\n`);
+    },
+    say: (text) => void terminal.err.write(`${text}\n`),
+  };
+}
+
+/** Throws UsageError for what is no number of a run. */
+export function runNumber(text: string | undefined): number {
+  const digits = /^(?:run\/)?([1-9]\d{0,8})$/.exec(text ?? '')?.[1];
+  if (digits === undefined)
+    throw new UsageError(`'${text ?? ''}' is no number of a run: look at countdown runs.`);
+  return Number(digits);
+}
+
+/** `30s`, `5m`, `1h30m` in milliseconds. Throws UsageError. */
+export function readDuration(text: string): number {
+  const parts = /^(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?$/.exec(text);
+  if (text === '' || parts === null)
+    throw new UsageError(`'${text}' is no duration: write it as 30s, 5m or 1h30m.`);
+  const [hours, minutes, seconds] = [parts[1], parts[2], parts[3]].map((part) => Number(part ?? 0));
+  return ((hours ?? 0) * 3600 + (minutes ?? 0) * 60 + (seconds ?? 0)) * 1000;
+}

@@ -1,0 +1,63 @@
+/** What goes wrong in the command line, and the exit code that it ends with. */
+import { EXIT } from './exit-codes.ts';
+
+/** The command line was used in a way that cannot work. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** The API refused, or could not be reached. */
+export class ApiError extends Error {
+  override readonly name = 'ApiError';
+  readonly status: number;
+  readonly code: string;
+  readonly errors: { pointer: string; detail: string; excerpt?: string }[];
+  readonly requestId: string | null;
+  readonly run: number | null;
+  constructor(options: {
+    status: number;
+    code: string;
+    detail: string;
+    errors?: { pointer: string; detail: string; excerpt?: string }[];
+    requestId?: string | null;
+    run?: number | null;
+    cause?: unknown;
+  }) {
+    super(options.detail, { cause: options.cause });
+    this.status = options.status;
+    this.code = options.code;
+    this.errors = options.errors ?? [];
+    this.requestId = options.requestId ?? null;
+    this.run = options.run ?? null;
+  }
+}
+
+export function exitCodeOfError(error: unknown): number {
+  if (error instanceof UsageError) return EXIT.usage;
+  if (!(error instanceof ApiError)) return EXIT.clientError;
+  if (error.status === 401 || error.status === 403) return EXIT.notAllowed;
+  return error.status === 422 ? EXIT.usage : EXIT.clientError;
+}
+
+/** The text on stderr: what was found, then what to do where the command line knows. */
+export function renderError(error: unknown): string {
+  if (error instanceof UsageError) return `error Usage  ${error.message}`;
+  if (!(error instanceof ApiError)) return `error ${error instanceof Error ? error.message : String(error)}`;
+  const lines = [`error ${error.code}  ${error.message}`];
+  for (const { pointer, detail, excerpt } of error.errors) {
+    if (excerpt !== undefined) lines.push(excerpt);
+    else if (error.errors.length > 1) lines.push(`      ${pointer === '' ? '' : `${pointer}: `}${detail}`);
+  }
+  const hint = hintOf(error);
+  if (hint !== null) lines.push(`do    ${hint}`);
+  if (error.requestId !== null && error.status >= 500) lines.push(`      requestId ${error.requestId}`);
+  return lines.join('\n');
+}
+
+function hintOf(error: ApiError): string | null {
+  if (error.code === 'TargetLeased' && error.run !== null) return `look at it: countdown show ${error.run}`;
+  if (error.code === 'Unauthenticated') return 'set COUNTDOWN_TOKEN to a token that has not expired';
+  if (error.code === 'Unreachable')
+    return 'set COUNTDOWN_URL to the address of the API, and look whether it runs';
+  return null;
+}

@@ -1,0 +1,72 @@
+/** One line an event, for a place that cannot redraw. */
+import type { PhaseState, RunState } from '../../procedures/states.ts';
+import type { EventWire } from '../wire.ts';
+import { COLUMNS_MAX, type Style, cut, phaseMark, runWord } from './style.ts';
+
+const PHASE_STATES: readonly string[] = [
+  'pending',
+  'waiting',
+  'running',
+  'done',
+  'maybe',
+  'undoing',
+  'undone',
+  'undo-failed',
+  'skipped',
+] satisfies PhaseState[];
+
+/** The line of an event; null for one that says nothing to people. */
+export function eventLine(event: EventWire, style: Style): string | null {
+  const { data } = event;
+  const at = typeof data['at'] === 'string' ? `${new Date(data['at']).toISOString().slice(11, 19)}  ` : '';
+  const text = (key: string) => (typeof data[key] === 'string' ? (data[key] as string) : null);
+  if (event.event === 'run') {
+    const state = text('state');
+    if (state === null) return null;
+    const run = {
+      state: state as RunState,
+      verified: data['verified'] === true,
+      notVerified: Array.isArray(data['notVerified']) ? data['notVerified'].map(String) : [],
+    };
+    return join(style, `${at}run  ${runWord({ ...style, colour: false }, run)}`, [
+      text('verdict'),
+      text('because'),
+    ]);
+  }
+  if (event.event === 'phase') {
+    const [phase, state] = [text('phase'), text('state')];
+    if (phase === null || state === null || !PHASE_STATES.includes(state) || phase.startsWith('@'))
+      return null;
+    const head = `${at}${phaseMark({ ...style, colour: false }, state as PhaseState)}${phase.padEnd(22)} ${state}`;
+    const isEnd = !['running', 'undoing', 'waiting'].includes(state);
+    const error = data['error'];
+    const message =
+      typeof error === 'object' && error !== null && 'message' in error ? String(error.message) : null;
+    return join(style, head, [
+      isEnd ? text('verdict') : null,
+      message ?? text('summary'),
+      text('waitingFor'),
+    ]);
+  }
+  if (event.event === 'decision') return decisionLine(style, at, text);
+  return null;
+}
+
+function decisionLine(style: Style, at: string, text: (key: string) => string | null): string | null {
+  if (text('row') === 'approval') {
+    return join(
+      style,
+      `${at}approval of ${text('step') ?? text('phase') ?? ''} is ${text('state') ?? ''}`,
+      [],
+    );
+  }
+  const [person, kind] = [text('person') ?? text('actor'), text('kind')];
+  if (person === null || kind === null) return null;
+  const subject = text('subject') === null ? '' : ` ${text('subject')}`;
+  return join(style, `${at}${person} says ${kind}${subject}`, [text('reason')]);
+}
+
+function join(style: Style, head: string, parts: readonly (string | null)[]): string {
+  const said = parts.filter((part) => part !== null && part !== '');
+  return cut(style, [head, ...said].join('  '), COLUMNS_MAX);
+}

@@ -1,0 +1,116 @@
+/** A plan as a table: what changes, what its undo takes, whom it waits for; then what holds at this moment. */
+import type { PlanWire } from '../wire.ts';
+import { type Style, arrow, cut, dash, dot, duration, pad, plural, safe, span, twoParts } from './style.ts';
+
+const RIGHT_COLUMN = 69;
+const CHANGES_WIDTH = 29;
+const EFFECT_WIDTH = 20;
+
+export function planLines(plan: PlanWire, style: Style, person: string | null): string[] {
+  const name = plan.plan.slice(0, 12);
+  const params = Object.entries(plan.params).map(([key, value]) => `  ${key}=${paramText(value)}`);
+  const title = `plan ${name}  ${plan.runbook} ${arrow(style)} ${plan.environment}${cut(style, params.join(''), 40)}`;
+  const phases = plan.steps.reduce((sum, step) => sum + step.phases.length, 0);
+  return [
+    twoParts(title, `${plural(plan.steps.length, 'step')}, ${plural(phases, 'phase')}`, RIGHT_COLUMN),
+    ...tableLines(plan, style),
+    ...(plan.steps.every(({ effect }) => effect === 'none')
+      ? ['This runbook has no step that changes anything.']
+      : []),
+    'Read now, not part of the plan:',
+    ...nowLines(plan, style, person),
+    `Nothing was changed. Start it:  countdown run ${name} --watch`,
+  ];
+}
+
+function paramText(value: unknown): string {
+  return safe(typeof value === 'string' ? value : JSON.stringify(value));
+}
+
+function tableLines(plan: PlanWire, style: Style): string[] {
+  const numbers = String(plan.steps.length).length;
+  const longest = (texts: string[], least: number) =>
+    Math.max(least, ...texts.map((text) => text.length)) + 2;
+  const steps = longest(
+    plan.steps.map(({ id }) => id),
+    8,
+  );
+  const kinds = longest(
+    plan.steps.filter(({ wait }) => wait?.wait !== 'point-of-no-return').map(({ kind }) => kind),
+    4,
+  );
+  // Long names take their room from the targets, which can be cut.
+  const changes = Math.max(
+    10,
+    Math.min(CHANGES_WIDTH, 105 - numbers - 1 - steps - kinds - EFFECT_WIDTH - 14),
+  );
+  const row = (index: string, id: string, kind: string, what: string, effect: string, waits: string) =>
+    `${index.padStart(numbers)} ${pad(id, steps)}${pad(kind, kinds)}${pad(cut(style, what, changes - 1), changes)}${pad(effect, EFFECT_WIDTH)}${waits}`.trimEnd();
+  const lines = [row('', 'STEP', 'KIND', 'CHANGES', 'EFFECT, UNDO', 'WAITS FOR')];
+  for (const [index, step] of plan.steps.entries()) {
+    const number = String(index + 1);
+    if (step.wait?.wait === 'point-of-no-return') {
+      const line = (style.ascii ? '-' : '─').repeat(3);
+      const text = `${line} point of no return: past it abort is refused `;
+      const fill = (style.ascii ? '-' : '─').repeat(
+        Math.max(0, kinds + changes + EFFECT_WIDTH - 2 - text.length),
+      );
+      lines.push(
+        `${number.padStart(numbers)} ${pad(step.id, steps)}${text}${fill}  ${waitsFor(step)}`.trimEnd(),
+      );
+      continue;
+    }
+    lines.push(row(number, step.id, step.kind, changesOf(step, style), effectOf(step), waitsFor(step)));
+  }
+  return lines;
+}
+
+type StepWire = PlanWire['steps'][number];
+
+function changesOf(step: StepWire, style: Style): string {
+  const [first, ...more] = step.targets;
+  if (first === undefined) return dash(style);
+  return more.length === 0 ? first : `${first}, ${more.length} more`;
+}
+
+function effectOf(step: StepWire): string {
+  if (step.effect === 'none') return 'none';
+  return step.undoMs > 0 ? `${step.effect}, ${duration(step.undoMs)}` : step.effect;
+}
+
+function waitsFor(step: StepWire): string {
+  const votes = Object.entries(step.approval?.from ?? {}).map(([group, count]) => `${group} ${count}`);
+  if (step.wait?.wait === 'timer' && step.wait.forMs !== undefined) votes.unshift(span(step.wait.forMs));
+  const via = step.approval === null || step.approval.via === 'any' ? '' : ` (via ${step.approval.via})`;
+  return `${votes.join(', ')}${via}`;
+}
+
+function nowLines(plan: PlanWire, style: Style, person: string | null): string[] {
+  const objective = `objective ${span(plan.rollback.withinMs)}`;
+  const rollback = `Rollback    at most ${duration(plan.now.undoMs)}, ${objective}`;
+  const lines = [twoParts(rollback, `Takes  about ${duration(plan.now.takesMs)}`, 60)];
+  const groups = Object.entries(plan.now.canApprove).map(([group, people]) => {
+    if (people.length > 3) return `${group} ${people.length} people`;
+    return people.length === 0 ? `${group} nobody` : `${group} ${people.join(', ')}`;
+  });
+  if (groups.length > 0) {
+    const without = person === null ? '' : ` (not ${person}, who asks)`;
+    lines.push(cut(style, `Can approve ${groups.join(dot(style))}${without}`, 105));
+  }
+  const held = [...new Set(plan.now.leases.map(({ target }) => target))];
+  const free = plan.now.leasesNeeded - held.length;
+  const holders = plan.now.leases.map(
+    (lease) => `${lease.target} is held by run ${lease.run} (${lease.runbook}, requester ${lease.requester})`,
+  );
+  lines.push(
+    cut(
+      style,
+      `Leases      ${[`${free} of ${plan.now.leasesNeeded} free`, ...holders].join(dot(style))}`,
+      105,
+    ),
+  );
+  if (plan.unverifiable.length > 0) {
+    lines.push(cut(style, `Not verified after a rollback: ${plan.unverifiable.join(', ')}`, 105));
+  }
+  return lines;
+}

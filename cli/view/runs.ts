@@ -1,0 +1,46 @@
+/** Runs as a table, newest first. */
+import type { RunWire } from '../wire.ts';
+import { type Style, arrow, cut, dash, pad, runWord, widthOf } from './style.ts';
+
+export function runsLines(runs: readonly RunWire[], style: Style): string[] {
+  if (runs.length === 0) {
+    return [`No run yet. Start with: countdown plan first-launch --env demo`];
+  }
+  const rows = runs.map((run) => ({
+    run: String(run.run),
+    runbook: cut(style, run.runbook, 24),
+    environment: cut(style, run.environment, 16),
+    state: runWord(style, { ...run, notVerified: run.notVerified.slice(0, 1) }),
+    now: run.because ?? run.step ?? dash(style),
+    requester: cut(style, run.requester, 16),
+  }));
+  const width = (of: (row: (typeof rows)[number]) => string, least: number) =>
+    Math.max(least, ...rows.map((row) => widthOf(of(row)))) + 2;
+  const widths = {
+    run: width((row) => row.run, 3),
+    runbook: width((row) => row.runbook, 7),
+    environment: width((row) => row.environment, 2),
+    state: width((row) => row.state, 5),
+  };
+  const used = widths.run + widths.runbook + widths.environment + widths.state;
+  const requester = width((row) => row.requester, 9) - 2;
+  const now = Math.max(8, Math.min(40, 105 - used - requester - 2));
+  const line = (row: (typeof rows)[number]) =>
+    `${pad(row.run, widths.run)}${pad(row.runbook, widths.runbook)}${pad(row.environment, widths.environment)}${pad(row.state, widths.state)}${pad(cut(style, row.now, now), now + 2)}${row.requester}`.trimEnd();
+  return [
+    line({
+      run: 'RUN',
+      runbook: 'RUNBOOK',
+      environment: 'IN',
+      state: 'STATE',
+      now: 'NOW',
+      requester: 'REQUESTER',
+    }),
+    ...rows.map(line),
+  ];
+}
+
+/** `piano-keys → production`. */
+export function whereOf(run: Pick<RunWire, 'runbook' | 'environment'>, style: Style): string {
+  return `${run.runbook} ${arrow(style)} ${run.environment}`;
+}

@@ -1,0 +1,91 @@
+/** How a run ended: a line a subject, the reason first where it did not succeed. */
+import type { RunDetailWire } from '../wire.ts';
+import { COLUMNS_MAX, type Style, cut, dot, duration, plural, safe, span } from './style.ts';
+
+export function summaryLines(run: RunDetailWire, style: Style): string[] {
+  const lines =
+    run.state === 'succeeded'
+      ? succeeded(run, style)
+      : [...because(run), ...wentBack(run, style), ...decided(run, style)];
+  lines.push([
+    'Evidence',
+    `countdown evidence ${run.run} -o run-${run.run}     ${plural(run.head.seq, 'row')}, head ${run.head.hash.slice(0, 12)}`,
+  ]);
+  const width = run.state === 'succeeded' ? 12 : 11;
+  return lines.map(([label, text]) => cut(style, `${label.padEnd(width)}${text}`, COLUMNS_MAX));
+}
+
+type Labelled = [label: string, text: string];
+
+function succeeded(run: RunDetailWire, style: Style): Labelled[] {
+  const lines: Labelled[] = [['Took', took(run)]];
+  const objective = `objective ${span(run.rollback.withinMs)}`;
+  lines.push([
+    'Rollback',
+    run.abort.undoMs > 0
+      ? `not needed; would have taken at most ${duration(run.abort.undoMs)}, ${objective}`
+      : `not needed, ${objective}`,
+  ]);
+  const votes = run.decisions.filter(({ kind, counted }) => kind === 'approve' && counted);
+  if (votes.length > 0) {
+    const counts = new Map<string, number>();
+    for (const { person } of votes) counts.set(person, (counts.get(person) ?? 0) + 1);
+    const people = [...counts].map(([person, count]) => `${safe(person)} ${count}`);
+    lines.push(['Decisions', `${plural(votes.length, 'approval')}: ${people.join(', ')}`]);
+  }
+  const skipped = run.decisions.filter(({ kind, counted }) => kind === 'skip' && counted);
+  if (skipped.length > 0) {
+    lines.push([
+      'Skipped',
+      skipped.map(({ subject, person }) => `${subject} by ${safe(person)}`).join(dot(style)),
+    ]);
+  }
+  return lines;
+}
+
+function because(run: RunDetailWire): Labelled[] {
+  return run.because === null ? [] : [['Because', run.because]];
+}
+
+function wentBack(run: RunDetailWire, style: Style): Labelled[] {
+  if (run.state === 'stopped')
+    return [
+      ['Changed', 'nothing'],
+      ['Took', took(run)],
+    ];
+  const compared = run.targets.filter(({ equal }) => equal !== null);
+  const equal = compared.filter((target) => target.equal === true).length;
+  const unsure = run.notVerified.length > 0 ? `${dot(style)}not verified: ${run.notVerified.join(', ')}` : '';
+  const undone = run.phases.filter(({ state }) => state === 'undone').length;
+  const owed = run.phases.filter(
+    ({ state, undo }) => undo !== null && !['pending', 'waiting', 'skipped'].includes(state),
+  ).length;
+  const tookMs =
+    run.unwindingAt === null || run.unwoundAt === null
+      ? null
+      : Date.parse(run.unwoundAt) - Date.parse(run.unwindingAt);
+  const recovery =
+    tookMs === null ? '' : `${duration(tookMs)} of ${span(run.rollback.withinMs)}${dot(style)}`;
+  return [
+    ['Verified', `STATE and DATA equal on ${equal} of ${run.targets.length} targets${unsure}`],
+    ['Recovery', `${recovery}${undone} of ${plural(owed, 'phase')} undone`],
+  ];
+}
+
+function decided(run: RunDetailWire, style: Style): Labelled[] {
+  const counted = run.decisions.filter((decision) => decision.counted);
+  const steps = [...new Set(counted.filter(({ kind }) => kind === 'approve').map(({ subject }) => subject))];
+  const parts = steps.map((step) => {
+    const people = counted.filter(({ kind, subject }) => kind === 'approve' && subject === step);
+    return `${step}: ${people.map(({ person }) => safe(person)).join(', ')}`;
+  });
+  for (const { kind, subject, person } of counted) {
+    if (kind !== 'approve') parts.push(`${kind}${subject === null ? '' : ` ${subject}`}: ${safe(person)}`);
+  }
+  return [['Decisions', [...parts, `requester: ${safe(run.requester)}`].join(dot(style))]];
+}
+
+function took(run: RunDetailWire): string {
+  const start = run.startedAt ?? run.createdAt;
+  return run.endedAt === null ? '' : duration(Date.parse(run.endedAt) - Date.parse(start));
+}

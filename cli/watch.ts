@@ -1,0 +1,227 @@
+/** Follows a run to its end: a tree that is drawn again in place on a terminal, a line an event elsewhere. */
+import { type Access, makeClient } from './client.ts';
+import { ApiError } from './errors.ts';
+import { EXIT, exitCodeOf } from './exit-codes.ts';
+import { eventLine } from './view/event.ts';
+import { runLines } from './view/run.ts';
+import type { Style } from './view/style.ts';
+import type { EventWire, RunDetailWire } from './wire.ts';
+
+const REDRAW_MS = 1_000;
+const LOOK_AGAIN_MS = 250;
+const RETRY_MS_MIN = 500;
+const RETRY_MS_MAX = 5_000;
+
+export type WatchOptions = Access & {
+  run: number;
+  out: { write(text: string): unknown; rows?: number | undefined };
+  /** Where messages go that are no part of the view. */
+  err?: { write(text: string): unknown };
+  style: Style;
+  /** `live` redraws in place; `lines` writes a line an event; `jsonl` writes each event as JSON. */
+  mode: 'live' | 'lines' | 'jsonl';
+  /** Milliseconds after which the watching ends with 124; undefined for never. */
+  timeoutMs?: number | undefined;
+  /** Ends the watching with 130; the run goes on. */
+  signal?: AbortSignal | undefined;
+  /** Called with each new reading, for who asks for approvals meanwhile. While it is at work in `live` mode nothing is drawn. */
+  onReading?: ((run: RunDetailWire) => Promise<void> | void) | undefined;
+  /** Go on past `stuck`: somebody is there who resolves. Default false, so watching ends with 7. */
+  stayWhenStuck?: boolean | undefined;
+};
+
+export type Watched = { exitCode: number; run: RunDetailWire | null };
+
+/**
+ * Resolves with the exit code of the run's end. Connections that break are made again with the last id seen. Throws
+ * ApiError where the API refuses (401, 403, 404).
+ */
+export async function watchRun(options: WatchOptions): Promise<Watched> {
+  const client = makeClient(options);
+  const leaving = new AbortController();
+  const timeout =
+    options.timeoutMs === undefined
+      ? undefined
+      : setTimeout(() => leaving.abort('timeout'), options.timeoutMs);
+  const onSignal = () => leaving.abort('left');
+  options.signal?.addEventListener('abort', onSignal);
+  if (options.signal?.aborted === true) onSignal();
+  const screen = makeScreen(options);
+  let last: RunDetailWire | null = null;
+  let skewMs = 0;
+  let isAsking = false;
+  const draw = () => {
+    if (last !== null && !isAsking) screen.draw(last, new Date(Date.now() + skewMs));
+  };
+  const read = async (): Promise<number | undefined> => {
+    const run = await client.run(options.run);
+    last = run;
+    skewMs = Date.parse(run.at) - Date.now();
+    draw();
+    const code = exitCodeOf(run);
+    if (code !== undefined && !(run.state === 'stuck' && options.stayWhenStuck === true)) return code;
+    if (options.onReading !== undefined) {
+      isAsking = true;
+      screen.forget();
+      try {
+        await options.onReading(run);
+      } finally {
+        isAsking = false;
+      }
+    }
+    return undefined;
+  };
+  const clock = setInterval(draw, REDRAW_MS);
+  try {
+    const code = await follow(client, options, leaving.signal, read, screen.event);
+    if (last !== null && code !== undefined) screen.end(last);
+    if (code !== undefined) return { exitCode: code, run: last };
+    return { exitCode: leaving.signal.reason === 'timeout' ? EXIT.timeout : EXIT.left, run: last };
+  } finally {
+    clearInterval(clock);
+    clearTimeout(timeout);
+    options.signal?.removeEventListener('abort', onSignal);
+    leaving.abort('done');
+  }
+}
+
+/** Reads the run after each event, but not more often than the eye needs; connects again until the run has ended. */
+async function follow(
+  client: ReturnType<typeof makeClient>,
+  options: WatchOptions,
+  signal: AbortSignal,
+  read: () => Promise<number | undefined>,
+  onEvent: (event: EventWire) => void,
+): Promise<number | undefined> {
+  let after: string | null = null;
+  let retryMs = RETRY_MS_MIN;
+  let wasLost = false;
+  while (!signal.aborted) {
+    const connection = new AbortController();
+    const reader = makeReader(read, () => connection.abort());
+    try {
+      reader.wanted();
+      for await (const event of client.events(
+        options.run,
+        after,
+        AbortSignal.any([signal, connection.signal]),
+      )) {
+        if (wasLost) options.err?.write('Connected again.\n');
+        wasLost = false;
+        retryMs = RETRY_MS_MIN;
+        if (event === 'heartbeat') continue;
+        if (event.id !== null) after = event.id;
+        if (event.event === 'lagged') after = null;
+        onEvent(event);
+        reader.wanted();
+      }
+      const code = await reader.finish();
+      if (code !== undefined) return code;
+      await pause(retryMs, signal);
+    } catch (error) {
+      const code = await reader.settled().catch(() => undefined);
+      if (code !== undefined) return code;
+      if (signal.aborted) break;
+      const fault = reader.fault() ?? error;
+      if (fault instanceof ApiError && fault.status >= 400 && fault.status < 500 && fault.status !== 429)
+        throw fault;
+      if (!wasLost) options.err?.write('The connection is lost; the run goes on. Trying again.\n');
+      wasLost = true;
+      await pause(retryMs, signal);
+      retryMs = Math.min(RETRY_MS_MAX, retryMs * 2);
+    }
+  }
+  return undefined;
+}
+
+/** Runs `read` once for any number of events that come while it is at work. */
+function makeReader(read: () => Promise<number | undefined>, onEnd: () => void) {
+  let isWanted = false;
+  let working: Promise<void> | undefined;
+  let code: number | undefined;
+  let fault: unknown;
+  const work = async () => {
+    try {
+      while (isWanted && code === undefined) {
+        isWanted = false;
+        code = await read();
+        if (code === undefined) await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
+      }
+      if (code !== undefined) onEnd();
+    } catch (error) {
+      fault = error;
+      onEnd();
+    }
+  };
+  const wanted = () => {
+    isWanted = true;
+    working ??= work().finally(() => {
+      working = undefined;
+      if (isWanted && code === undefined && fault === undefined) wanted();
+    });
+  };
+  const settled = async () => {
+    while (working !== undefined) await working;
+    return code;
+  };
+  return {
+    wanted,
+    settled,
+    fault: () => fault,
+    /** After the stream has ended: one more reading, since the last event may have come after the last one. */
+    async finish() {
+      if (code === undefined && fault === undefined) wanted();
+      await settled();
+      if (fault !== undefined) throw fault;
+      return code;
+    },
+  };
+}
+
+function makeScreen(options: WatchOptions) {
+  const { out, style, mode } = options;
+  let drawn = 0;
+  const render = (run: RunDetailWire, now: Date, isWatching: boolean) =>
+    runLines(run, style, { now, isWatching });
+  return {
+    draw(run: RunDetailWire, now: Date) {
+      if (mode !== 'live') return;
+      let lines = render(run, now, true);
+      // A view that is higher than the terminal cannot be drawn again in place: its head stays, its middle is left out.
+      const rows = (out.rows ?? 50) - 1;
+      if (lines.length > rows && rows > 4)
+        lines = [...lines.slice(0, 2), '…', ...lines.slice(lines.length - rows + 3)];
+      const up = drawn > 0 ? `\u001b[${drawn}A\r` : '';
+      out.write(`${up}\u001b[0J${lines.join('\n')}\n`);
+      drawn = lines.length;
+    },
+    /** What follows stands below the view; the next drawing begins a new one. */
+    forget() {
+      drawn = 0;
+    },
+    event(event: EventWire) {
+      if (mode === 'jsonl') out.write(`${JSON.stringify(event)}\n`);
+      if (mode !== 'lines') return;
+      const line = eventLine(event, style);
+      if (line !== null) out.write(`${line}\n`);
+    },
+    end(run: RunDetailWire) {
+      if (mode === 'jsonl') return;
+      if (drawn > 0) out.write(`\u001b[${drawn}A\r\u001b[0J`);
+      out.write(`${render(run, new Date(run.at), false).join('\n')}\n`);
+    },
+  };
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const timer = setTimeout(done, ms);
+    function done() {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    }
+    signal.addEventListener('abort', done);
+  });
+}

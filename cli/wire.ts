@@ -1,0 +1,105 @@
+/** What the API answers, as far as the command line reads it. */
+import type { PhaseState, RunState } from '../procedures/states.ts';
+
+export type PlanWire = {
+  plan: string;
+  runbook: string;
+  environment: string;
+  params: Record<string, unknown>;
+  rollback: { withinMs: number };
+  pointOfNoReturn: string | null;
+  steps: {
+    id: string;
+    kind: string;
+    effect: string;
+    targets: string[];
+    undoMs: number;
+    approval: { from: Record<string, number>; via: string } | null;
+    wait: { wait: string; forMs?: number | undefined; because?: string | undefined } | null;
+    phases: { id: string }[];
+  }[];
+  unverifiable: string[];
+  now: {
+    takesMs: number;
+    undoMs: number;
+    canApprove: Record<string, string[]>;
+    leases: { target: string; run: number; runbook: string; requester: string }[];
+    leasesNeeded: number;
+  };
+};
+
+export type RunWire = {
+  run: number;
+  runbook: string;
+  environment: string;
+  plan: string;
+  requester: string;
+  state: RunState;
+  verdict: string | null;
+  because: string | null;
+  verified: boolean | null;
+  notVerified: string[];
+  step: string | null;
+  createdAt: string;
+  startedAt: string | null;
+  endedAt: string | null;
+  unwindingAt: string | null;
+  unwoundAt: string | null;
+  head: { seq: number; hash: string };
+};
+
+export type PhaseWire = {
+  phase: string;
+  step: string;
+  title: string;
+  effect: string;
+  state: PhaseState;
+  verdict: string | null;
+  summary: string | null;
+  error: { type: string; message: string } | null;
+  try: number;
+  waitingFor: string | null;
+  progress: Record<string, unknown> | null;
+  startedAt: string | null;
+  endedAt: string | null;
+  undo: string | null;
+  wait: string | null;
+  expectedMs: number;
+};
+
+export type ApprovalWire = {
+  phase: string;
+  step: string;
+  state: 'open' | 'granted' | 'rejected' | 'expired' | 'voided';
+  evidence: string;
+  from: Record<string, number>;
+  openedAt: string;
+  dueAt: string;
+  votes: { person: string; group: string | null; door: string; at: string }[];
+  needed: Record<string, number>;
+  canApprove: Record<string, string[]>;
+};
+
+export type RunDetailWire = RunWire & {
+  /** The server's time. */
+  at: string;
+  rollback: { withinMs: number };
+  abort: { allowed: boolean; undoes: number; undoMs: number };
+  steps: { id: string; kind: string; effect: string; phases: string[] }[];
+  phases: PhaseWire[];
+  approvals: ApprovalWire[];
+  decisions: {
+    kind: string;
+    subject: string | null;
+    person: string;
+    door: string;
+    reason: string | null;
+    at: string;
+    counted: boolean;
+  }[];
+  targets: { target: string; equal: boolean | null }[];
+};
+
+export type DecisionWire = { result: string; detail: string };
+
+export type EventWire = { id: string | null; event: string; data: Record<string, unknown> };
