@@ -4,7 +4,7 @@
  */
 import type { Logger } from 'pino';
 import type { Json } from '../procedures/plan.ts';
-import { type RunState, isTerminal } from '../procedures/states.ts';
+import { TERMINAL } from '../procedures/states.ts';
 import type { ApiStore, JournalRow, PhaseView } from '../store/types.ts';
 
 export type SentEvent = { id?: number; event: string; data: { [key: string]: Json } } | { comment: string };
@@ -68,7 +68,7 @@ export function makeEventHub(options: {
 
     async *follow(run, after, requestSignal) {
       const signal = AbortSignal.any([requestSignal, draining.signal]);
-      let wake = () => {};
+      let wake = nobody;
       const onNews = () => wake();
       const mine = waiting.get(run) ?? new Set();
       waiting.set(run, mine.add(onNews));
@@ -129,6 +129,8 @@ export function makeEventHub(options: {
   };
 }
 
+function nobody(): void {}
+
 /** Reads a run's phases at most once a second, however many streams look at it. */
 function makeProgressReader(store: ApiStore): (run: number) => Promise<PhaseView[]> {
   const known = new Map<number, { at: number; phases: Promise<PhaseView[]> }>();
@@ -157,9 +159,7 @@ function changed(phases: readonly PhaseView[], shown: Map<string, string>): Sent
 }
 
 function isLast(row: JournalRow): boolean {
-  return (
-    row.kind === 'run' && typeof row.body['state'] === 'string' && isTerminal(row.body['state'] as RunState)
-  );
+  return row.kind === 'run' && TERMINAL.some((state) => state === row.body['state']);
 }
 
 const EVENT_OF: Record<JournalRow['kind'], 'run' | 'phase' | 'decision'> = {

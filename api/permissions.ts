@@ -51,18 +51,12 @@ export type Role = 'viewer' | 'operator' | 'approver' | 'admin' | 'auditor';
 /** The person's roles in this environment; none where the file does not name the person. */
 export function rolesIn(environment: Environment, person: string): Role[] {
   const groups = groupsOf(environment, person);
-  const named = rolesOf(environment, person).filter((role) => isRole(role));
+  const named = rolesOf(environment, person);
   const known = groups.length > 0 || named.length > 0 || Object.hasOwn(environment.people, person);
   if (!known) return [];
   const roles = new Set<Role>(['viewer', ...named]);
   if (groups.length > 0) roles.add('approver');
   return [...roles];
-}
-
-const ROLES: readonly Role[] = ['viewer', 'operator', 'approver', 'admin', 'auditor'];
-
-function isRole(role: string): role is Role {
-  return ROLES.some((known) => known === role);
 }
 
 /** Which roles give a right; the requester of a run has `evidence`, `abort` and `decide` besides. */

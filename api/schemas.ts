@@ -2,6 +2,8 @@
 import { z } from '@hono/zod-openapi';
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/, 'expected the 64 hex digits of a plan');
+/** May be missing only where nothing is asked: then the run says why. */
+const evidence = z.string().regex(/^[0-9a-f]{64}$/, 'expected the 64 hex digits of the evidence');
 const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,63}$/, 'expected a name of a-z, 0-9 and -');
 const phaseId = z
   .string()
@@ -231,17 +233,14 @@ export const DecisionRequest = z
       step: name,
       decision: z.literal('approve'),
       plan: digest,
-      evidence: z.string().regex(/^[0-9a-f]{64}$/, 'expected the 64 hex digits of the evidence'),
+      evidence: evidence.optional(),
       reason: z.string().trim().max(500).optional(),
     }),
     z.strictObject({
       step: name,
       decision: z.literal('reject'),
       plan: digest,
-      evidence: z
-        .string()
-        .regex(/^[0-9a-f]{64}$/, 'expected the 64 hex digits of the evidence')
-        .optional(),
+      evidence: evidence.optional(),
       reason,
     }),
   ])

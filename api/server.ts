@@ -57,7 +57,7 @@ export async function startApi(config: ApiConfig): Promise<RunningApi> {
     serverOptions: { headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 16_384 },
   });
   await once(server, 'listening');
-  const { address, port, family } = server.address() as AddressInfo;
+  const { address, port, family } = addressOf(server.address());
   const url = `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
   log.info({ url }, 'api: listening');
 
@@ -81,6 +81,11 @@ export async function startApi(config: ApiConfig): Promise<RunningApi> {
       log.info('api: stopped');
     },
   };
+}
+
+function addressOf(address: AddressInfo | string | null): AddressInfo {
+  if (address === null || typeof address === 'string') throw new Error('The API listens on no port.');
+  return address;
 }
 
 async function main(): Promise<void> {

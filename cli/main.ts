@@ -77,7 +77,9 @@ function parse(args: string[], options: ParseArgsOptionsConfig, command: Command
 function formatOf(value: unknown): Format {
   if (value === undefined || value === 'text') return 'text';
   if (value === 'json' || value === 'jsonl') return value;
-  throw new UsageError(`-o ${String(value)} is no form of an answer: use text, json or jsonl.`);
+  throw new UsageError(
+    `-o ${typeof value === 'string' ? value : ''} is no form of an answer: use text, json or jsonl.`,
+  );
 }
 
 function unknownCommand(name: string): string {

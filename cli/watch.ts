@@ -73,7 +73,7 @@ export async function watchRun(options: WatchOptions): Promise<Watched> {
   };
   const clock = setInterval(draw, REDRAW_MS);
   try {
-    const code = await follow(client, options, leaving.signal, read, screen.event);
+    const code = await follow(client, options, leaving.signal, read, (event) => screen.event(event));
     if (last !== null && code !== undefined) screen.end(last);
     if (code !== undefined) return { exitCode: code, run: last };
     return { exitCode: leaving.signal.reason === 'timeout' ? EXIT.timeout : EXIT.left, run: last };
@@ -140,7 +140,7 @@ function makeReader(read: () => Promise<number | undefined>, onEnd: () => void) 
   let working: Promise<void> | undefined;
   let code: number | undefined;
   let fault: unknown;
-  const work = async () => {
+  const readAll = async () => {
     try {
       while (isWanted && code === undefined) {
         isWanted = false;
@@ -155,13 +155,13 @@ function makeReader(read: () => Promise<number | undefined>, onEnd: () => void) 
   };
   const wanted = () => {
     isWanted = true;
-    working ??= work().finally(() => {
+    working ??= readAll().finally(() => {
       working = undefined;
       if (isWanted && code === undefined && fault === undefined) wanted();
     });
   };
   const settled = async () => {
-    while (working !== undefined) await working;
+    for (let work = working; work !== undefined; work = working) await work;
     return code;
   };
   return {

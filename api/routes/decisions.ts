@@ -36,9 +36,10 @@ export function addDecisions(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
     }),
     async (c) => {
       const body = c.req.valid('json');
-      const { run, environment } = await open(c, deps, c.req.valid('param').id);
+      const { run, environment } = await open(deps, c.req.valid('param').id);
       await checkVoter(c, deps, run, environment, body.step);
       await grant(c, deps, environment, run);
+      checkEvidence(run, body);
       const answer = await decide(deps, run, environment, {
         ...asked(c),
         kind: body.decision,
@@ -128,11 +129,7 @@ function asked(c: ApiContext): Pick<NewDecision, 'person' | 'door' | 'evidence' 
   return { person: c.get('person'), door: doorOf(c), evidence: null, resolution: null };
 }
 
-async function open(
-  c: ApiContext,
-  deps: ApiDeps,
-  id: string,
-): Promise<{ run: RunDetail; environment: Environment }> {
+async function open(deps: ApiDeps, id: string): Promise<{ run: RunDetail; environment: Environment }> {
   const run = await runById(deps, id);
   return { run, environment: await environmentNamed(deps, run.environment) };
 }
@@ -143,7 +140,7 @@ async function steer(
   id: string,
   decision: NewDecision,
 ): Promise<DecisionAnswer> {
-  const { run, environment } = await open(c, deps, id);
+  const { run, environment } = await open(deps, id);
   await grant(c, deps, environment, run);
   return decide(deps, run, environment, decision);
 }
@@ -179,6 +176,19 @@ async function checkVoter(
     detail,
   });
   throw new ApiProblem(code, detail);
+}
+
+/** What is open is decided with its evidence: nobody approves what he has not seen. */
+function checkEvidence(run: RunDetail, body: { step: string; evidence?: string | undefined }): void {
+  const isOpen = run.approvals.some(({ step, state }) => step === body.step && state === 'open');
+  if (!isOpen || body.evidence !== undefined) return;
+  throw new ApiProblem(
+    'BodyInvalid',
+    `evidence is missing: send the evidence of ${body.step} as the run shows it.`,
+    {
+      errors: [{ pointer: '/evidence', detail: 'expected 64 hex digits' }],
+    },
+  );
 }
 
 function wire(answer: DecisionAnswer) {

@@ -25,6 +25,7 @@ export function addEvidence(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       const run = await runById(deps, c.req.valid('param').id);
       await grant(c, deps, await environmentNamed(deps, run.environment), run);
       const plan = await deps.store.plan(run.plan);
+      if (plan === undefined) throw new Error(`The plan of run ${run.run} is not in the store.`);
       const rows: JournalRow[] = [];
       // Up to the head as read: rows that come meanwhile belong to the next look.
       while (rows.length < run.head.seq) {

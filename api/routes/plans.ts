@@ -36,8 +36,8 @@ export function addPlans(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       const environment = await environmentNamed(deps, body.environment);
       await grant(c, deps, environment);
       const source = await sourceOf(deps, environment, body.runbook);
-      const plan = planOf(source, environment, body.params as Record<string, Json>);
-      const hash = digest(plan as unknown as Json);
+      const plan = planOf(source, environment, body.params);
+      const hash = digest(plan);
       await deps.store.savePlan({ hash, plan, person: c.get('person') });
       c.header('Location', `/v1/plans/${hash}`);
       return c.json(await answer(c, deps, hash, plan, environment), 201);

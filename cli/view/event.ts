@@ -1,30 +1,20 @@
 /** One line an event, for a place that cannot redraw. */
-import type { PhaseState, RunState } from '../../procedures/states.ts';
 import type { EventWire } from '../wire.ts';
-import { COLUMNS_MAX, type Style, cut, phaseMark, runWord } from './style.ts';
-
-const PHASE_STATES: readonly string[] = [
-  'pending',
-  'waiting',
-  'running',
-  'done',
-  'maybe',
-  'undoing',
-  'undone',
-  'undo-failed',
-  'skipped',
-] satisfies PhaseState[];
+import { COLUMNS_MAX, type Style, cut, isPhaseState, isRunState, phaseMark, runWord } from './style.ts';
 
 /** The line of an event; null for one that says nothing to people. */
 export function eventLine(event: EventWire, style: Style): string | null {
   const { data } = event;
   const at = typeof data['at'] === 'string' ? `${new Date(data['at']).toISOString().slice(11, 19)}  ` : '';
-  const text = (key: string) => (typeof data[key] === 'string' ? (data[key] as string) : null);
+  const text = (key: string) => {
+    const value = data[key];
+    return typeof value === 'string' ? value : null;
+  };
   if (event.event === 'run') {
     const state = text('state');
-    if (state === null) return null;
+    if (state === null || !isRunState(state)) return null;
     const run = {
-      state: state as RunState,
+      state,
       verified: data['verified'] === true,
       notVerified: Array.isArray(data['notVerified']) ? data['notVerified'].map(String) : [],
     };
@@ -35,9 +25,8 @@ export function eventLine(event: EventWire, style: Style): string | null {
   }
   if (event.event === 'phase') {
     const [phase, state] = [text('phase'), text('state')];
-    if (phase === null || state === null || !PHASE_STATES.includes(state) || phase.startsWith('@'))
-      return null;
-    const head = `${at}${phaseMark({ ...style, colour: false }, state as PhaseState)}${phase.padEnd(22)} ${state}`;
+    if (phase === null || state === null || !isPhaseState(state) || phase.startsWith('@')) return null;
+    const head = `${at}${phaseMark({ ...style, colour: false }, state)}${phase.padEnd(22)} ${state}`;
     const isEnd = !['running', 'undoing', 'waiting'].includes(state);
     const error = data['error'];
     const message =

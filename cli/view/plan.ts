@@ -29,8 +29,6 @@ function paramText(value: unknown): string {
 
 function tableLines(plan: PlanWire, style: Style): string[] {
   const numbers = String(plan.steps.length).length;
-  const longest = (texts: string[], least: number) =>
-    Math.max(least, ...texts.map((text) => text.length)) + 2;
   const steps = longest(
     plan.steps.map(({ id }) => id),
     8,
@@ -63,6 +61,10 @@ function tableLines(plan: PlanWire, style: Style): string[] {
     lines.push(row(number, step.id, step.kind, changesOf(step, style), effectOf(step), waitsFor(step)));
   }
   return lines;
+}
+
+function longest(texts: readonly string[], least: number): number {
+  return Math.max(least, ...texts.map((text) => text.length)) + 2;
 }
 
 type StepWire = PlanWire['steps'][number];

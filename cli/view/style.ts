@@ -30,6 +30,14 @@ const PHASE_MARK: Record<PhaseState, string> = {
   skipped: '–',
 };
 
+export function isRunState(text: string): text is RunState {
+  return Object.hasOwn(RUN_MARK, text);
+}
+
+export function isPhaseState(text: string): text is PhaseState {
+  return Object.hasOwn(PHASE_MARK, text);
+}
+
 type Hue = 'grey' | 'blue' | 'amber' | 'green' | 'red' | 'violet';
 const CODES: Record<Hue, number> = { grey: 90, blue: 34, amber: 33, green: 32, red: 31, violet: 35 };
 
@@ -120,7 +128,7 @@ const ANSI = new RegExp(`${String.fromCodePoint(27)}\\[[0-9;]*m`, 'g');
 
 /** The columns that a text takes; colours take none. */
 export function widthOf(text: string): number {
-  return [...text.replaceAll(ANSI, '')].length;
+  return Array.from(text.replaceAll(ANSI, '')).length;
 }
 
 export function pad(text: string, width: number): string {
@@ -130,7 +138,7 @@ export function pad(text: string, width: number): string {
 /** Cuts an uncoloured text; the cut shows. */
 export function cut(style: Style, text: string, width: number): string {
   const flat = safe(text);
-  const letters = [...flat];
+  const letters = Array.from(flat);
   if (letters.length <= width) return flat;
   const sign = style.ascii ? '...' : '…';
   return width <= sign.length
