@@ -83,7 +83,7 @@ export function wanted(plan: Plan, state: CoreState): Act[] {
     const rows = state.outbox.slice(0, state.recording);
     acts.push({ key: `record/${rows[0]?.key}`, kind: 'record', rows });
   }
-  const leaving = state.cause !== null && state.run !== 'unwinding' && state.run !== 'stuck';
+  const leaving = isLeaving(state);
   for (const [phase, record] of Object.entries(state.phases)) {
     const direction = record.act;
     if (direction === null || direction === 'before' || direction === 'after') continue;
@@ -111,6 +111,11 @@ export function wanted(plan: Plan, state: CoreState): Act[] {
     if (approval.state === 'opening') acts.push(openAct(plan, state, phase));
   }
   return acts;
+}
+
+/** The run leaves its way, and what goes forward is being cancelled. */
+function isLeaving(state: CoreState): boolean {
+  return state.cause !== null && state.run !== 'unwinding' && state.run !== 'stuck';
 }
 
 function openAct(plan: Plan, state: CoreState, phase: string): Act {
@@ -160,7 +165,7 @@ export function apply(plan: Plan, state: CoreState, event: Event, now: number): 
       const record = recordOf(state, event.phase);
       if (record.act !== event.direction || record.try !== event.try) return;
       if (event.direction === 'run') return ranTo(plan, state, event.phase, record, event.outcome, now);
-      if (event.direction === 'probe') return probed(record, event.outcome);
+      if (event.direction === 'probe') return probed(state, record, event.outcome);
       return undid(state, event.phase, record, event.outcome);
     }
   }
@@ -201,6 +206,7 @@ function adopt(plan: Plan, state: CoreState, known: Begun['journal'][number]): v
   record.state =
     known.state === 'done' || known.state === 'skipped' || known.state === 'undone' ? known.state : 'maybe';
   record.runs = 1;
+  record.begun = true;
   record.doneAt = 0;
   record.verdict = known.verdict;
   if (record.state === 'done' && known.verdict !== 'pass' && known.verdict !== 'warn') {
@@ -236,12 +242,14 @@ function ranTo(
   now: number,
 ): void {
   const effect = phaseOf(plan, phase).effect;
-  if (outcome.end === 'failed' && outcome.type === 'NotStarted') {
+  if (outcome.end === 'failed' && outcome.type === 'NotStarted' && !isLeaving(state)) {
     // The journal was out before anything began: the same thing again, and no try is counted.
     record.try += 1;
     return;
   }
   record.act = null;
+  const neverStarted = outcome.end === 'failed' && NEVER_STARTED.includes(outcome.type) && !record.begun;
+  if (!neverStarted) record.begun = true;
   if (outcome.end === 'ok') {
     const { verdict, summary } = outcome.answer;
     movePhase(state, phase, 'finish');
@@ -252,7 +260,7 @@ function ranTo(
   }
   if (outcome.end === 'failed' && !NOBODY_KNOWS.includes(outcome.type)) {
     record.failed = cut(outcome.message);
-    if (NEVER_STARTED.includes(outcome.type) && record.runs === 1) return withdraw(state, phase, record);
+    if (neverStarted) return withdraw(state, phase, record);
     record.verdict = 'error';
     if (effect === 'none') {
       record.doneAt = now;
@@ -273,13 +281,15 @@ function withdraw(state: CoreState, phase: string, record: PhaseRecord): void {
   tellPhase(state, phase, 'withdraw', { summary: record.failed });
 }
 
-function probed(record: PhaseRecord, outcome: Outcome): void {
-  if (outcome.end === 'failed' && outcome.type === 'NotStarted') {
+function probed(state: CoreState, record: PhaseRecord, outcome: Outcome): void {
+  // A probe that was cut short on the way out is asked again by the unwinding.
+  const leaving = isLeaving(state);
+  if (outcome.end === 'failed' && outcome.type === 'NotStarted' && !leaving) {
     record.try += 1;
     return;
   }
   record.act = null;
-  record.answer = outcome.end === 'ok' ? (outcome.answer.answer ?? 'unknown') : 'unknown';
+  record.answer = outcome.end === 'ok' ? (outcome.answer.answer ?? 'unknown') : leaving ? null : 'unknown';
 }
 
 function undid(state: CoreState, phase: string, record: PhaseRecord, outcome: Outcome): void {

@@ -110,6 +110,11 @@ function leave(state: CoreState): boolean {
 function fail(plan: Plan, state: CoreState, phase: Phase, why: string, moment: Moment): boolean {
   const text = `${phase.id}: ${why}`;
   if (state.noReturn) return hold(state, phase, text, null);
+  // An undo that failed on the way forwards is for the desk, and only an unwinding run has one.
+  if (recordOf(state, phase.id).desk !== null) {
+    state.cause = { kind: 'failed', text };
+    return true;
+  }
   if (stepOf(plan, phase.step).onFail === 'ask') return hold(state, phase, text, moment.now + ASK_MS);
   state.cause = { kind: 'failed', text };
   return true;
@@ -172,7 +177,8 @@ function start(state: CoreState, phase: Phase, moment: Moment): boolean {
   if (state.run === 'waiting') return go(state);
   if (isWait(phase.run)) return wait(state, phase, phase.run, moment);
   if (!mayStart(state, moment)) return false;
-  if (phase.effect !== 'none' && !fingerprinted(state)) return takeBefore(state);
+  // Below the point of no return nothing will be compared.
+  if (phase.effect !== 'none' && !state.noReturn && !fingerprinted(state)) return takeBefore(state);
   const record = recordOf(state, phase.id);
   record.stale = false;
   record.answer = null;

@@ -18,6 +18,8 @@ export type PhaseRecord = {
   try: number;
   /** Tries of `run` so far; a retry by a person starts again at 0. */
   runs: number;
+  /** A try of `run` may have acted: from here on an undo is owed, whatever later tries say. */
+  begun: boolean;
   /** What is in flight with `try`; null for nothing. */
   act: Direction | null;
   verdict: Verdict | null;
@@ -139,6 +141,7 @@ function freshPhase(): PhaseRecord {
     state: 'pending',
     try: 0,
     runs: 0,
+    begun: false,
     act: null,
     verdict: null,
     failed: null,

@@ -1,0 +1,112 @@
+/** Small plans for tests of the core and of the engine: no kinds, no environment, only phases. */
+import type { Approval, Effect, Limits, Phase, Plan, Step } from '../../procedures/plan.ts';
+
+export const limits = (over: Partial<Limits> = {}): Limits => ({
+  timeoutMs: 10_000,
+  heartbeatMs: 2_000,
+  tries: 3,
+  attempts: 1,
+  undoAttempts: 3,
+  resumable: false,
+  ...over,
+});
+
+export const approval = (from: Record<string, number>, over: Partial<Approval> = {}): Approval => ({
+  from,
+  expiresMs: 60_000,
+  via: 'any',
+  remindEveryMs: 30_000,
+  freshMs: 900_000,
+  covers: [],
+  ...over,
+});
+
+export type PhaseSpec = {
+  name: string;
+  effect?: Effect;
+  approval?: Approval;
+  wait?: 'timer' | 'approval' | 'point-of-no-return';
+  limits?: Partial<Limits>;
+  noProbe?: true;
+  target?: string;
+};
+export type StepSpec = { id: string; onFail?: 'unwind' | 'ask'; phases: PhaseSpec[] };
+
+/** Activity names are `test/NAME/run|probe|undo`, NAME being the phase's. */
+export function makePlan(specs: StepSpec[], over: Partial<Plan> = {}): Plan {
+  let below = false;
+  const phases = specs.flatMap((step) =>
+    step.phases.map((spec) => {
+      const phase = makePhase(step, spec, below);
+      below ||= spec.wait === 'point-of-no-return';
+      return phase;
+    }),
+  );
+  const targets = [...new Set(phases.flatMap((phase) => phase.targets))];
+  return {
+    version: 1,
+    runbook: { name: 'test', digest: '0'.repeat(64) },
+    environment: 'test',
+    params: {},
+    steps: specs.map((step) => makeStep(step, phases)),
+    phases,
+    targets: Object.fromEntries(
+      targets.map((name) => [name, { kind: 'switch', pool: 'default', digest: '0' }]),
+    ),
+    fingerprints: targets.map((target) => ({
+      target,
+      pool: 'default',
+      call: { activity: 'fingerprint/test', params: { target } },
+      limits: limits({ attempts: 3 }),
+    })),
+    unverifiable: [],
+    rollback: { withinMs: 60_000 },
+    leases: Object.fromEntries(targets.map((name) => [name, 'exclusive' as const])),
+    ...over,
+  };
+}
+
+function makeStep(step: StepSpec, phases: Phase[]): Step {
+  const own = phases.filter((phase) => phase.step === step.id);
+  const order: Effect[] = ['none', 'reversible', 'costly', 'irreversible'];
+  const effect = order[Math.max(...own.map((phase) => order.indexOf(phase.effect)))] ?? 'none';
+  return {
+    id: step.id,
+    kind: 'test',
+    effect,
+    onFail: step.onFail ?? 'unwind',
+    phases: own.map((phase) => phase.id),
+  };
+}
+
+function makePhase(step: StepSpec, spec: PhaseSpec, below: boolean): Phase {
+  const id = step.phases.length === 1 ? step.id : `${step.id}/${spec.name}`;
+  const effect =
+    spec.wait === 'point-of-no-return' || (below && spec.effect !== undefined && spec.effect !== 'none')
+      ? 'irreversible'
+      : (spec.effect ?? 'none');
+  const call = (direction: string) => ({ activity: `test/${spec.name}/${direction}`, params: { phase: id } });
+  const run =
+    spec.wait === undefined
+      ? call('run')
+      : spec.wait === 'timer'
+        ? { wait: 'timer' as const, forMs: 50 }
+        : spec.wait === 'approval'
+          ? { wait: 'approval' as const }
+          : { wait: 'point-of-no-return' as const, because: 'a test says so' };
+  const changes = effect !== 'none' && spec.wait === undefined;
+  return {
+    id,
+    step: step.id,
+    title: spec.name,
+    effect,
+    targets: changes ? [spec.target ?? 'thing'] : [],
+    run,
+    ...(changes && effect !== 'irreversible' ? { undo: call('undo') } : {}),
+    ...(changes && spec.noProbe === undefined ? { probe: call('probe') } : {}),
+    expected: { runMs: 10, undoMs: 10 },
+    limits: limits(spec.limits),
+    pool: 'default',
+    ...(spec.approval === undefined ? {} : { waitsFor: { approval: spec.approval } }),
+  };
+}
