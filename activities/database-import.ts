@@ -1,0 +1,286 @@
+/**
+ * database.import: a SQLite file into an empty PostgreSQL database, while the application holds its writes.
+ *
+ *   inspect      every cell can be carried, the target is empty, the switch stands on the source     changes nothing
+ *   backup       an online copy of the file into the run's own folder                                changes nothing
+ *   hold-writes  source → source held, then a digest of every cell                                   undo: source
+ *   copy         tables, rows in chunks with checkpoints, keys, counters                             undo: drops its tables
+ *   verify       every cell on both sides                                                            changes nothing
+ *   switch       source held → target held                                                           undo: source held
+ */
+import { makeBackup } from './lib/backup.ts';
+import { copyRows, copyState, createTables, dropTables, finishTables } from './lib/copy-rows.ts';
+import { fail, failureType } from './lib/fail.ts';
+import { takeOver } from './lib/fence.ts';
+import {
+  assertMapping,
+  checkIntegrity,
+  checkTarget,
+  digestSource,
+  openImportSwitch,
+  openMapped,
+  profileCells,
+} from './lib/import-source.ts';
+import type { ImportParams } from './lib/import-source.ts';
+import { withPostgres } from './lib/postgres.ts';
+import { verifyImport } from './lib/verify-import.ts';
+import { pause } from './lib/wait.ts';
+import type { PhaseActivities, PhaseContext } from './phase.ts';
+
+/** Milliseconds that the probe of hold-writes spends on the digest; a larger source is held again instead. */
+const PROBE_DIGEST_MS = 20_000;
+/** Attempts to drop the tables while somebody else has them open, and the pause between. */
+const DROP_TRIES = 5;
+const DROP_RETRY_MS = 500;
+
+const inspect: PhaseActivities<ImportParams> = {
+  async run(params, context) {
+    const client = await openImportSwitch(params, context);
+    const { value } = await client.read();
+    if (value !== client.source) {
+      throw fail(
+        'PreconditionFailed',
+        `Switch '${params.switch}' says '${value}', expected '${client.source}': the application is not on the source; set it back first.`,
+      );
+    }
+    const mapped = await openMapped(params, context);
+    using source = mapped.source;
+    await checkIntegrity(source, context.signal);
+    await withPostgres(params.target, context, checkTarget);
+    const { rows, cells } = await profileCells(mapped, params, context);
+    const tables = mapped.mapping.tables.length;
+    return {
+      verdict: 'pass',
+      summary: `${tables} tables, ${rows} rows, ${cells} cells can be carried exactly`,
+      output: { tables, rows, cells, startValue: value, mappingDigest: mapped.mapping.digest },
+      binds: {
+        schema: mapped.schema.digest,
+        mapping: mapped.mapping.digest,
+        targetEmpty: true,
+        switch: value,
+      },
+    };
+  },
+};
+
+const backup: PhaseActivities<ImportParams> = {
+  async run(params, context) {
+    const made = await makeBackup(params, context);
+    return {
+      verdict: 'pass',
+      summary: `${made.sizeBytes} bytes, sha256 ${made.sha256.slice(0, 12)}, intact`,
+      output: made,
+    };
+  },
+};
+
+const holdWrites: PhaseActivities<ImportParams> = {
+  async run(params, context) {
+    const client = await openImportSwitch(params, context);
+    await client.set({ to: client.sourceHeld, from: [client.source] });
+    return { verdict: 'pass', ...(await heldOutput(params, context)) };
+  },
+
+  async probe(params, context) {
+    const client = await openImportSwitch(params, context);
+    const value = await client.probe();
+    if (value === client.source) return { answer: 'no', summary: `${params.switch} says ${value}` };
+    if (value !== client.sourceHeld) return { answer: 'unknown', summary: `${params.switch} says ${value}` };
+    const budget = AbortSignal.timeout(PROBE_DIGEST_MS);
+    try {
+      const held = await heldOutput(params, context, AbortSignal.any([context.signal, budget]));
+      return { answer: 'yes', ...held };
+    } catch (error) {
+      context.signal.throwIfAborted();
+      if (!budget.aborted) throw error;
+      return {
+        answer: 'partly',
+        summary: `writes are held, but the source was not digested within ${PROBE_DIGEST_MS} ms`,
+      };
+    }
+  },
+
+  /** Where the hold never began the switch says `source`: it is set again, which raises the fence, and nothing is compared. */
+  async undo(params, context) {
+    const client = await openImportSwitch(params, context);
+    const { value } = await client.read();
+    if (value === client.target) throw openForWrites(params, value);
+    const before = context.outputs[`${params.step}/hold-writes`]?.['sourceDigest'];
+    const known = value !== client.source && typeof before === 'string' ? before : undefined;
+    const after = known === undefined ? undefined : await digestOrReason(params, context);
+    await client.set({
+      to: client.source,
+      from: [client.sourceHeld, client.targetHeld],
+      otherwise: 'UndoFailed',
+    });
+    if (after === undefined || after === known) {
+      return {
+        verdict: 'pass',
+        summary: `writes go to the source again${after === undefined ? '' : ', its data as it was when they were held'}`,
+      };
+    }
+    return {
+      verdict: 'fail',
+      summary: `'${params.source}' is not as it was when its writes were held (now ${after.slice(0, 120)}, then ${known?.slice(0, 12)}); writes go to it again; look at what wrote to it.`,
+    };
+  },
+};
+
+/** The digest now, or why there is none: releasing the writes must not depend on it. */
+async function digestOrReason(params: ImportParams, context: PhaseContext): Promise<string> {
+  try {
+    return await digestSource(params, context);
+  } catch (error) {
+    context.signal.throwIfAborted();
+    if (failureType(error) === 'FenceLost') throw error;
+    return `unknown: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}
+
+async function heldOutput(params: ImportParams, context: PhaseContext, signal = context.signal) {
+  const heldAt = new Date().toISOString();
+  const sourceDigest = await digestSource(params, context, signal);
+  return { summary: `writes are held, data ${sourceDigest.slice(0, 12)}`, output: { heldAt, sourceDigest } };
+}
+
+const copy: PhaseActivities<ImportParams> = {
+  async run(params, context) {
+    const client = await openImportSwitch(params, context);
+    const { value } = await client.read();
+    if (value !== client.sourceHeld) {
+      throw fail(
+        'PreconditionFailed',
+        `Switch '${params.switch}' says '${value}', expected '${client.sourceHeld}': rows can only be copied while writes are held.`,
+      );
+    }
+    const { source: opened, mapping } = await openMapped(params, context);
+    using source = opened;
+    assertMapping(params, context, mapping);
+    const owner = { run: context.run, step: params.step };
+    return await withPostgres(params.target, context, async (connection) => {
+      await takeOver(connection, context);
+      await createTables(connection, context, { owner, mapping });
+      const rowsTotal = Number(context.outputs[`${params.step}/inspect`]?.['rows'] ?? 0);
+      const rowsCopied = await copyRows(connection, context, {
+        owner,
+        mapping,
+        source,
+        chunkRows: params.chunkRows,
+        rowsTotal,
+      });
+      await finishTables(connection, context, { owner, mapping });
+      return { verdict: 'pass', ...copied(rowsCopied, mapping.tables.length) };
+    });
+  },
+
+  async probe(params, context) {
+    return await withPostgres(params.target, context, async (connection) => {
+      await takeOver(connection, context);
+      const state = await copyState(connection, { run: context.run, step: params.step });
+      if (state.created === 0) return { answer: 'no', summary: 'no table was made' };
+      if (state.complete) return { answer: 'yes', ...copied(state.rows, state.created) };
+      return { answer: 'partly', summary: `${state.created} tables, ${state.rows} rows so far` };
+    });
+  },
+
+  async undo(params, context) {
+    const client = await openImportSwitch(params, context);
+    const { value } = await client.read();
+    if (value === client.target) throw openForWrites(params, value);
+    if (value === client.targetHeld) {
+      throw fail(
+        'UndoFailed',
+        `Switch '${params.switch}' says '${value}': the application reads the tables that would be dropped; set it to '${client.sourceHeld}', then try again.`,
+      );
+    }
+    return await withPostgres(params.target, context, async (connection) => {
+      await takeOver(connection, context);
+      for (let turn = 1; ; turn += 1) {
+        try {
+          const dropped = await dropTables(connection, context, { run: context.run, step: params.step });
+          return {
+            verdict: 'pass',
+            summary: dropped === 0 ? 'there was no table to drop' : `${dropped} tables dropped`,
+          };
+        } catch (error) {
+          if (!isLocked(error) || turn === DROP_TRIES) throw undropped(params, error);
+          await pause(DROP_RETRY_MS, context.signal);
+        }
+      }
+    });
+  },
+};
+
+function copied(rowsCopied: number, tablesCreated: number) {
+  return { summary: `${rowsCopied} rows in ${tablesCreated} tables`, output: { rowsCopied, tablesCreated } };
+}
+
+function isLocked(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === '55P03';
+}
+
+/** Somebody else's view, foreign key or lock keeps a table: a person has to look. Any other error stays as it is. */
+function undropped(params: ImportParams, error: unknown): unknown {
+  const dependent = error instanceof Error && 'code' in error && error.code === '2BP01';
+  if (!dependent && !isLocked(error)) return error;
+  const detail =
+    error instanceof Error && 'detail' in error && typeof error.detail === 'string'
+      ? ` (${error.detail})`
+      : '';
+  const what = dependent ? 'other objects depend on them' : 'another session keeps them locked';
+  return fail(
+    'UndoFailed',
+    `The tables made in '${params.target}' cannot be dropped, because ${what}${detail}; remove what keeps them, then try again.`,
+    error,
+  );
+}
+
+const verify: PhaseActivities<ImportParams> = {
+  run: verifyImport,
+};
+
+const switchOver: PhaseActivities<ImportParams> = {
+  async run(params, context) {
+    const client = await openImportSwitch(params, context);
+    await client.set({ to: client.targetHeld, from: [client.sourceHeld] });
+    return {
+      verdict: 'pass',
+      summary: `${params.switch} says ${client.targetHeld}`,
+      output: { value: client.targetHeld },
+    };
+  },
+
+  async probe(params, context) {
+    const client = await openImportSwitch(params, context);
+    const value = await client.probe();
+    const summary = `${params.switch} says ${value}`;
+    if (value === client.targetHeld) return { answer: 'yes', summary, output: { value } };
+    return { answer: value === client.sourceHeld || value === client.source ? 'no' : 'unknown', summary };
+  },
+
+  /** Where the switch never happened it says `source held` (or `source`, once that is undone too): the same value is set again. */
+  async undo(params, context) {
+    const client = await openImportSwitch(params, context);
+    const { value } = await client.read();
+    if (value === client.target) throw openForWrites(params, value);
+    const to = value === client.source ? client.source : client.sourceHeld;
+    await client.set({ to, from: [client.targetHeld], otherwise: 'UndoFailed' });
+    return { verdict: 'pass', summary: `${params.switch} says ${to} again` };
+  },
+};
+
+function openForWrites(params: ImportParams, value: string): never {
+  throw fail(
+    'UndoFailed',
+    `Switch '${params.switch}' says '${value}': '${params.target}' is open for writes, and going back would lose what was written there; decide by hand.`,
+  );
+}
+
+export const databaseImport = {
+  inspect,
+  backup,
+  'hold-writes': holdWrites,
+  copy,
+  verify,
+  switch: switchOver,
+};

@@ -1,0 +1,246 @@
+/**
+ * Reading a SQLite file that an application may be using: read-only, in pages of bounded rows and bytes, with a breath
+ * between them, because `node:sqlite` is synchronous and heartbeats run in the same loop.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { DatabaseSync } from 'node:sqlite';
+import { Worker } from 'node:worker_threads';
+import type { PhaseContext } from '../phase.ts';
+import { fail, messageOf } from './fail.ts';
+import type { SourceTable } from './sqlite-schema.ts';
+import { breathe, pause } from './wait.ts';
+
+/** A cell as SQLite stores it: integers are bigint, reals are number. */
+export type Cell = null | bigint | number | string | Uint8Array;
+
+/** Bytes of cells after which a page ends early. */
+const PAGE_BYTES_MAX = 4 * 1024 * 1024;
+/** Milliseconds for which a file that a writer has locked is tried again. */
+const BUSY_WAIT_MS = 10_000;
+const BUSY_RETRY_MS = 50;
+
+export type Source = {
+  /** Name of the target, for messages. */
+  name: string;
+  path: string;
+  db: DatabaseSync;
+  [Symbol.dispose](): void;
+};
+
+/** Opens the file of a sqlite target for reading. Throws PreconditionFailed where it is missing or no database. */
+export async function openSource(name: string, context: PhaseContext): Promise<Source> {
+  const { path } = context.target(name, 'sqlite');
+  if (!existsSync(path)) {
+    throw fail(
+      'PreconditionFailed',
+      `The file of '${name}' was not found on this worker; correct 'path' or 'worker' in the environment file.`,
+    );
+  }
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_RETRY_MS });
+    const opened = db;
+    const row = await whenFree(name, context.signal, () => opened.prepare('PRAGMA encoding').get());
+    await whenFree(name, context.signal, () => opened.prepare('SELECT count(*) FROM sqlite_schema').get());
+    if (row?.['encoding'] !== 'UTF-8') {
+      throw fail(
+        'NotSupported',
+        `'${name}' is stored as ${String(row?.['encoding'])}, expected UTF-8; other encodings cannot be carried yet.`,
+      );
+    }
+    return { name, path, db: opened, [Symbol.dispose]: () => opened.close() };
+  } catch (error) {
+    if (db?.isOpen === true) db.close();
+    throw sqliteError(name, error);
+  }
+}
+
+/** Runs `work` again for a while where a writer holds the file. Throws Unreachable when it stays locked. */
+export async function whenFree<T>(name: string, signal: AbortSignal, work: () => T): Promise<T> {
+  const startedAt = performance.now();
+  for (;;) {
+    signal.throwIfAborted();
+    try {
+      return work();
+    } catch (error) {
+      const code = errcode(error);
+      if (code !== 5 && code !== 6) throw sqliteError(name, error);
+      if (performance.now() - startedAt > BUSY_WAIT_MS) {
+        throw fail(
+          'Unreachable',
+          `'${name}' stayed locked by a writer for ${BUSY_WAIT_MS} ms; end the long transaction of that writer.`,
+          error,
+        );
+      }
+      await pause(BUSY_RETRY_MS, signal);
+    }
+  }
+}
+
+function errcode(error: unknown): number | undefined {
+  if (!(error instanceof Error) || !('errcode' in error) || typeof error.errcode !== 'number')
+    return undefined;
+  return error.errcode & 0xff;
+}
+
+/** SQLite's own errors in our words; any other error as it is. */
+function sqliteError(name: string, error: unknown): never {
+  const code = errcode(error);
+  if (code === undefined) throw error;
+  if (code === 26 || code === 11) {
+    throw fail(
+      'PreconditionFailed',
+      `'${name}' is not an intact SQLite database (${messageOf(error)}); restore it, or correct its path.`,
+      error,
+    );
+  }
+  if (code === 14 || code === 8 || code === 3) {
+    throw fail(
+      'PreconditionFailed',
+      `'${name}' cannot be opened (${messageOf(error)}); give the worker the right to read it.`,
+      error,
+    );
+  }
+  throw fail('PhaseFailed', `Reading '${name}' failed: ${messageOf(error)}.`, error);
+}
+
+/** Each row holds the cells of its `key` and then the table's columns in their order. */
+export type Page = { rows: Cell[][]; key: string[]; lastKey: Cell[] };
+
+export type ReadOptions = {
+  /** `storage`: by rowid, or by the primary key without one. `key`: by the primary key. */
+  order: 'storage' | 'key';
+  rowsMax: number;
+  after?: Cell[];
+  signal: AbortSignal;
+};
+
+/** The rows of a table, page by page. */
+export async function* readPages(
+  source: Source,
+  table: SourceTable,
+  options: ReadOptions,
+): AsyncGenerator<Page> {
+  const key = options.order === 'key' && table.primaryKey !== null ? table.primaryKey : table.storageKey;
+  let after = options.after;
+  for (;;) {
+    const from = after;
+    const page = await whenFree(source.name, options.signal, () =>
+      readPage(source, table, { key, after: from, rowsMax: options.rowsMax }),
+    );
+    if (page.rows.length === 0) return;
+    yield page;
+    after = page.lastKey;
+    await breathe(options.signal);
+  }
+}
+
+function readPage(
+  source: Source,
+  table: SourceTable,
+  { key, after, rowsMax }: { key: string[]; after: Cell[] | undefined; rowsMax: number },
+): Page {
+  const keys = key.map(quote).join(', ');
+  const columns = table.columns.map((column) => quote(column.name)).join(', ');
+  const bound = after === undefined ? '' : `WHERE (${keys}) > (${key.map(() => '?').join(', ')})`;
+  const statement = source.db.prepare(
+    `SELECT ${keys}, ${columns} FROM ${quote(table.name)} ${bound} ORDER BY ${keys} LIMIT ${rowsMax}`,
+  );
+  statement.setReadBigInts(true);
+  statement.setReturnArrays(true);
+  const rows: Cell[][] = [];
+  let sizeBytes = 0;
+  for (const found of statement.iterate(...(after ?? []))) {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- setReturnArrays is not in the type of iterate
+    const row = found as unknown as Cell[];
+    for (const cell of row) sizeBytes += sizeOf(cell);
+    rows.push(row);
+    if (sizeBytes >= PAGE_BYTES_MAX) break;
+  }
+  return { rows, key, lastKey: rows.at(-1)?.slice(0, key.length) ?? [] };
+}
+
+function sizeOf(cell: Cell): number {
+  if (typeof cell === 'string') return cell.length;
+  return cell instanceof Uint8Array ? cell.byteLength : 8;
+}
+
+/** A name as SQL writes it, in SQLite and in PostgreSQL. */
+export function quote(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+export type DataDigest = { digest: string; rows: number };
+
+/**
+ * The DATA of a source: every cell of every table as it is stored, and the AUTOINCREMENT counters. Two files with equal
+ * digests hold the same data, whatever their pages look like.
+ */
+export async function digestData(
+  source: Source,
+  tables: SourceTable[],
+  options: { rowsMax: number; signal: AbortSignal; onRows?: (rows: number) => void },
+): Promise<DataDigest> {
+  const whole = createHash('sha256');
+  let rows = 0;
+  for (const table of tables) {
+    const hash = createHash('sha256');
+    let count = 0;
+    for await (const page of readPages(source, table, { order: 'storage', ...options })) {
+      hash.update(page.rows.map((row) => rawRow(row, page.key.length)).join('\n'));
+      hash.update('\n');
+      count += page.rows.length;
+      options.onRows?.(rows + count);
+    }
+    rows += count;
+    whole.update(`${JSON.stringify([table.name, count, hash.digest('hex'), String(table.sequence)])}\n`);
+  }
+  return { digest: whole.digest('hex'), rows };
+}
+
+function rawRow(row: Cell[], from: number): string {
+  let text = '';
+  for (let place = from; place < row.length; place += 1) {
+    const cell = row[place] ?? null;
+    if (cell === null) text += 'n;';
+    else if (typeof cell === 'bigint') text += `i${cell};`;
+    else if (typeof cell === 'number') text += `r${Object.is(cell, -0) ? '-0' : cell};`;
+    else if (typeof cell === 'string') text += `t${cell.length}:${cell};`;
+    else text += `b${Buffer.from(cell.buffer, cell.byteOffset, cell.byteLength).toString('base64')};`;
+  }
+  return text;
+}
+
+export type Job = { path: string; write?: boolean; sql: string[] };
+
+/**
+ * Runs statements that cannot be paged (integrity checks, counts) on a thread of its own, at most 100 rows each.
+ *
+ * @throws the signal's reason where the phase is cancelled; the thread then ends after its current statement.
+ */
+export async function runAside(
+  name: string,
+  job: Job,
+  signal: AbortSignal,
+): Promise<Record<string, unknown>[][]> {
+  signal.throwIfAborted();
+  const worker = new Worker(new URL('./sqlite-thread.ts', import.meta.url), { workerData: job });
+  const { promise, resolve, reject } = Promise.withResolvers<Record<string, unknown>[][]>();
+  const onAbort = (): void => reject(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  worker.once('message', (answer: { rows: Record<string, unknown>[][] }) => resolve(answer.rows));
+  worker.once('error', reject);
+  worker.once('exit', (code) =>
+    reject(new Error(`The thread that reads '${name}' ended with code ${code}.`)),
+  );
+  try {
+    return await promise;
+  } catch (error) {
+    signal.throwIfAborted();
+    throw sqliteError(name, error);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+    void worker.terminate();
+  }
+}
