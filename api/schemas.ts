@@ -86,6 +86,8 @@ export const PlanAnswer = z
     ),
     unverifiable: z.array(z.string()),
     now: z.object({
+      /** Who would ask for the run, and so cannot approve it. */
+      person: z.string(),
       takesMs: z.number(),
       undoMs: z.number(),
       canApprove: z.record(z.string(), z.array(z.string())),

@@ -52,6 +52,7 @@ export function planAnswer(
     }),
     unverifiable: plan.unverifiable,
     now: {
+      person: now.person,
       takesMs: plan.phases.reduce((sum, phase) => sum + phase.expected.runMs, 0),
       undoMs: undoMs(plan.phases),
       canApprove: Object.fromEntries(

@@ -4,7 +4,12 @@ import { UsageError } from './errors.ts';
 import type { Style } from './view/style.ts';
 
 export type Terminal = {
-  out: { write(text: string): unknown; rows?: number | undefined; isTTY?: boolean | undefined };
+  out: {
+    write(text: string): unknown;
+    rows?: number | undefined;
+    columns?: number | undefined;
+    isTTY?: boolean | undefined;
+  };
   err: { write(text: string): unknown };
   /** Asks a person; undefined where there is none. */
   ask: ((question: string) => Promise<string>) | undefined;

@@ -4,7 +4,7 @@ import { ApiError } from './errors.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { eventLine } from './view/event.ts';
 import { runLines } from './view/run.ts';
-import type { Style } from './view/style.ts';
+import { COLUMNS_MAX, type Style, widthOf } from './view/style.ts';
 import type { EventWire, RunDetailWire } from './wire.ts';
 
 const REDRAW_MS = 1_000;
@@ -14,7 +14,7 @@ const RETRY_MS_MAX = 5_000;
 
 export type WatchOptions = Access & {
   run: number;
-  out: { write(text: string): unknown; rows?: number | undefined };
+  out: { write(text: string): unknown; rows?: number | undefined; columns?: number | undefined };
   /** Where messages go that are no part of the view. */
   err?: { write(text: string): unknown };
   style: Style;
@@ -193,7 +193,9 @@ function makeScreen(options: WatchOptions) {
         lines = [...lines.slice(0, 2), '…', ...lines.slice(lines.length - rows + 3)];
       const up = drawn > 0 ? `\u001b[${drawn}A\r` : '';
       out.write(`${up}\u001b[0J${lines.join('\n')}\n`);
-      drawn = lines.length;
+      // A line that is wider than the terminal takes several of its rows.
+      const columns = out.columns ?? COLUMNS_MAX;
+      drawn = lines.reduce((sum, line) => sum + Math.max(1, Math.ceil(widthOf(line) / columns)), 0);
     },
     /** What follows stands below the view; the next drawing begins a new one. */
     forget() {

@@ -20,6 +20,7 @@ export type PlanWire = {
   }[];
   unverifiable: string[];
   now: {
+    person: string;
     takesMs: number;
     undoMs: number;
     canApprove: Record<string, string[]>;

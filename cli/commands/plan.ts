@@ -14,7 +14,7 @@ export const plan: Command = {
   takes: { least: 1, most: 1 },
   async run(context, [runbook], values) {
     const made = await makePlan(context, runbook ?? '', values);
-    context.answer(() => planLines(made, context.style, null), made);
+    context.answer(() => planLines(made, context.style), made);
     return EXIT.succeeded;
   },
 };

@@ -59,7 +59,7 @@ async function isConfirmed(context: CommandContext, plan: PlanWire): Promise<boo
   const { ask, err } = context.terminal;
   if (ask === undefined) return true;
   err.write(
-    `${planLines(plan, { ...context.style, colour: false }, null)
+    `${planLines(plan, { ...context.style, colour: false })
       .slice(0, -1)
       .join('\n')}\n`,
   );

@@ -6,7 +6,7 @@ const RIGHT_COLUMN = 69;
 const CHANGES_WIDTH = 29;
 const EFFECT_WIDTH = 20;
 
-export function planLines(plan: PlanWire, style: Style, person: string | null): string[] {
+export function planLines(plan: PlanWire, style: Style): string[] {
   const name = plan.plan.slice(0, 12);
   const params = Object.entries(plan.params).map(([key, value]) => `  ${key}=${paramText(value)}`);
   const title = `plan ${name}  ${plan.runbook} ${arrow(style)} ${plan.environment}${cut(style, params.join(''), 40)}`;
@@ -18,7 +18,7 @@ export function planLines(plan: PlanWire, style: Style, person: string | null): 
       ? ['This runbook has no step that changes anything.']
       : []),
     'Read now, not part of the plan:',
-    ...nowLines(plan, style, person),
+    ...nowLines(plan, style),
     `Nothing was changed. Start it:  countdown run ${name} --watch`,
   ];
 }
@@ -87,7 +87,7 @@ function waitsFor(step: StepWire): string {
   return `${votes.join(', ')}${via}`;
 }
 
-function nowLines(plan: PlanWire, style: Style, person: string | null): string[] {
+function nowLines(plan: PlanWire, style: Style): string[] {
   const objective = `objective ${span(plan.rollback.withinMs)}`;
   const rollback = `Rollback    at most ${duration(plan.now.undoMs)}, ${objective}`;
   const lines = [twoParts(rollback, `Takes  about ${duration(plan.now.takesMs)}`, 60)];
@@ -96,8 +96,7 @@ function nowLines(plan: PlanWire, style: Style, person: string | null): string[]
     return people.length === 0 ? `${group} nobody` : `${group} ${people.join(', ')}`;
   });
   if (groups.length > 0) {
-    const without = person === null ? '' : ` (not ${person}, who asks)`;
-    lines.push(cut(style, `Can approve ${groups.join(dot(style))}${without}`, 105));
+    lines.push(cut(style, `Can approve ${groups.join(dot(style))} (not ${plan.now.person}, who asks)`, 105));
   }
   const held = [...new Set(plan.now.leases.map(({ target }) => target))];
   const free = plan.now.leasesNeeded - held.length;

@@ -32,6 +32,8 @@ const RIGHT_COLUMN = 69;
 const DURATION_END = 83;
 const NAME_WIDTH_MIN = 17;
 const BAR_WIDTH = 25;
+/** Where stands what becomes of phases that share a line, while the run unwinds. */
+const FATE_COLUMN = 64;
 
 type Line = {
   indent: number;
@@ -275,14 +277,34 @@ function unwindLines(run: RunDetailWire, style: Style, now: Date): string[] {
     for (const step of new Set(follows.map((phase) => phase.step))) {
       const names = follows.filter((phase) => phase.step === step).map(shortName);
       lines.push(
-        collapsed(style, 0, 'done', [`${step}/${names[0]}`, ...names.slice(1)], 'done, undo follows'),
+        collapsed(
+          style,
+          0,
+          'done',
+          [`${step}/${names[0]}`, ...names.slice(1)],
+          'done, undo follows',
+          FATE_COLUMN,
+        ),
       );
     }
   }
-  const without = started.filter((phase) => !moved.includes(phase.state) && phase.undo === null);
-  const names = [...new Set(without.map((phase) => phase.step))];
-  if (names.length > 0) lines.push(collapsed(style, 0, 'skipped', names, 'no effect, nothing to undo'));
+  const idle = idleNames(run, moved);
+  if (idle.length > 0) {
+    lines.push(collapsed(style, 0, 'skipped', idle, 'no effect, nothing to undo', FATE_COLUMN));
+  }
   return layOut(lines, style);
+}
+
+/** What ran and has no undo: the step where that holds for all of it, else its phases. */
+function idleNames(run: RunDetailWire, moved: readonly string[]): string[] {
+  return run.steps.flatMap(({ id }) => {
+    const phases = run.phases.filter((phase) => phase.step === id);
+    const idle = phases.filter(
+      ({ state, undo }) => undo === null && !moved.includes(state) && !['pending', 'waiting'].includes(state),
+    );
+    if (idle.length === 0 || phases.every(({ undo }) => undo === null)) return idle.length === 0 ? [] : [id];
+    return idle.map((phase, index) => (index === 0 ? phase.phase : shortName(phase)));
+  });
 }
 
 function shortName(phase: PhaseWire): string {
@@ -295,10 +317,11 @@ function collapsed(
   mark: PhaseWire['state'],
   names: readonly string[],
   state: string,
+  column = 0,
 ): string {
   const room = COLUMNS_MAX - indent - 4 - state.length;
   const text = cut(style, names.join(', '), room);
-  return `${' '.repeat(indent)}${phaseMark(style, mark)}${text}  ${state}`;
+  return twoParts(`${' '.repeat(indent)}${phaseMark(style, mark)}${text}`, state, column);
 }
 
 function layOut(lines: readonly (Line | string)[], style: Style): string[] {

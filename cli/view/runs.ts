@@ -4,14 +4,14 @@ import { type Style, arrow, cut, dash, pad, runWord, widthOf } from './style.ts'
 
 export function runsLines(runs: readonly RunWire[], style: Style): string[] {
   if (runs.length === 0) {
-    return [`No run yet. Start with: countdown plan first-launch --env demo`];
+    return ['No run yet. Start with: countdown plan first-launch --env demo'];
   }
   const rows = runs.map((run) => ({
     run: String(run.run),
     runbook: cut(style, run.runbook, 24),
     environment: cut(style, run.environment, 16),
     state: runWord(style, { ...run, notVerified: run.notVerified.slice(0, 1) }),
-    now: run.because ?? run.step ?? dash(style),
+    now: run.because ?? (run.endedAt === null ? run.step : run.verdict) ?? dash(style),
     requester: cut(style, run.requester, 16),
   }));
   const width = (of: (row: (typeof rows)[number]) => string, least: number) =>

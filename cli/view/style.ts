@@ -109,7 +109,7 @@ export function arrow(style: Style): string {
 
 /** What stands between two statements on one line. */
 export function dot(style: Style): string {
-  return style.ascii ? ', ' : ' · ';
+  return style.ascii ? ' | ' : ' · ';
 }
 
 export function dash(style: Style): string {

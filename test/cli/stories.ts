@@ -158,7 +158,12 @@ export const unwinding = makeRun(
     ...copied,
     'database/hold-writes': { from: 541, to: 542, state: 'done' },
     'database/copy': { from: 542, state: 'undoing', title: 'Copy' },
-    'database/switch': { from: 560, to: 563, state: 'undone', summary: 'app-database-mode is sqlite-held again' },
+    'database/switch': {
+      from: 560,
+      to: 563,
+      state: 'undone',
+      summary: 'app-database-mode is sqlite-held again',
+    },
   },
   {
     state: 'unwinding',
@@ -171,8 +176,24 @@ export const unwinding = makeRun(
 );
 
 const decisions = [
-  { kind: 'approve', subject: 'database', person: 'ana', door: 'cli', reason: null, at: at(302), counted: true },
-  { kind: 'approve', subject: 'database', person: 'olu', door: 'cli', reason: null, at: at(540), counted: true },
+  {
+    kind: 'approve',
+    subject: 'database',
+    person: 'ana',
+    door: 'cli',
+    reason: null,
+    at: at(302),
+    counted: true,
+  },
+  {
+    kind: 'approve',
+    subject: 'database',
+    person: 'olu',
+    door: 'cli',
+    reason: null,
+    at: at(540),
+    counted: true,
+  },
 ];
 
 export const rolledBack = makeRun(
@@ -180,7 +201,12 @@ export const rolledBack = makeRun(
     ...copied,
     'database/hold-writes': { from: 541, to: 570, state: 'undone', summary: 'writes go to app-sqlite again' },
     'database/copy': { from: 542, to: 569, state: 'undone', summary: '6 tables dropped' },
-    'database/switch': { from: 560, to: 563, state: 'undone', summary: 'app-database-mode is sqlite-held again' },
+    'database/switch': {
+      from: 560,
+      to: 563,
+      state: 'undone',
+      summary: 'app-database-mode is sqlite-held again',
+    },
   },
   {
     state: 'rolled-back',
@@ -214,8 +240,24 @@ export const succeeded = makeRun(
     approvals: [granted],
     decisions: [
       ...decisions,
-      { kind: 'approve', subject: 'keep', person: 'ana', door: 'cli', reason: null, at: at(600), counted: true },
-      { kind: 'approve', subject: 'keep', person: 'olu', door: 'cli', reason: null, at: at(610), counted: true },
+      {
+        kind: 'approve',
+        subject: 'keep',
+        person: 'ana',
+        door: 'cli',
+        reason: null,
+        at: at(600),
+        counted: true,
+      },
+      {
+        kind: 'approve',
+        subject: 'keep',
+        person: 'olu',
+        door: 'cli',
+        reason: null,
+        at: at(610),
+        counted: true,
+      },
     ],
   },
 );
@@ -229,7 +271,12 @@ export const stuck = makeRun(
       state: 'undo-failed',
       error: { type: 'UndoFailed', message: 'app-postgres answered 403, expected to drop 6 tables' },
     },
-    'database/switch': { from: 560, to: 563, state: 'undone', summary: 'app-database-mode is sqlite-held again' },
+    'database/switch': {
+      from: 560,
+      to: 563,
+      state: 'undone',
+      summary: 'app-database-mode is sqlite-held again',
+    },
   },
   { state: 'stuck', because, unwindingAt: at(561), unwoundAt: at(600), at: at(700) },
 );
@@ -245,7 +292,8 @@ export const plan: PlanWire = {
     id,
     kind,
     effect: id === 'database' ? 'reversible' : id === 'open' || id === 'keep' ? 'irreversible' : 'none',
-    targets: id === 'database' ? ['app-postgres', 'app-database-mode'] : id === 'open' ? ['app-database-mode'] : [],
+    targets:
+      id === 'database' ? ['app-postgres', 'app-database-mode'] : id === 'open' ? ['app-database-mode'] : [],
     undoMs: id === 'database' ? 12_000 : 0,
     approval: id === 'database' || id === 'keep' ? { from: { sre: 1, owner: 1 }, via: 'any' } : null,
     wait: id === 'keep' ? { wait: 'point-of-no-return', because: 'PostgreSQL becomes the only copy.' } : null,
@@ -253,6 +301,7 @@ export const plan: PlanWire = {
   })),
   unverifiable: [],
   now: {
+    person: 'dana',
     takesMs: 65_000,
     undoMs: 12_000,
     canApprove: { owner: ['olu'], sre: ['ana', 'ben', 'chi'] },

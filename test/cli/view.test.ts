@@ -1,0 +1,138 @@
+import { readFileSync } from 'node:fs';
+import * as fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { eventLine } from '../../cli/view/event.ts';
+import { planLines } from '../../cli/view/plan.ts';
+import { runLines } from '../../cli/view/run.ts';
+import { runsLines } from '../../cli/view/runs.ts';
+import { duration, safe, span, widthOf } from '../../cli/view/style.ts';
+import * as stories from './stories.ts';
+
+const words = { ascii: true, colour: false };
+const symbols = { ascii: false, colour: false };
+const colours = { ascii: false, colour: true };
+
+const golden = new Map(
+  readFileSync(new URL('golden.md', import.meta.url), 'utf8')
+    .split(/^## /m)
+    .slice(1)
+    .map((part) => {
+      const [name = '', ...lines] = part.split('\n');
+      const text = lines.join('\n');
+      return [name, text.slice(text.indexOf('```text\n') + 8, text.lastIndexOf('\n```'))];
+    }),
+);
+
+describe('the golden views', () => {
+  for (const name of ['waiting', 'copying', 'unwinding', 'rolledBack', 'succeeded', 'stuck'] as const) {
+    test(`a run that is ${name} looks as agreed`, () => {
+      const run = stories[name];
+      const lines = runLines(run, symbols, { now: new Date(run.at), isWatching: name === 'waiting' });
+      expect(lines.join('\n')).toBe(golden.get(name));
+    });
+  }
+
+  test('a run in words alone has no symbol outside ASCII', () => {
+    const lines = runLines(stories.copying, words, { now: new Date(stories.copying.at), isWatching: false });
+    expect(lines.join('\n')).toBe(golden.get('copying in words alone'));
+    expect(lines.join('')).toMatch(/^[\x20-\x7e]*$/);
+  });
+
+  test('a plan looks as agreed, with symbols and in words alone', () => {
+    expect(planLines(stories.plan, symbols).join('\n')).toBe(golden.get('plan'));
+    expect(planLines(stories.plan, words).join('\n')).toBe(golden.get('plan in words alone'));
+  });
+
+  test('the table of runs looks as agreed', () => {
+    const runs = [stories.stuck, stories.rolledBack, stories.succeeded];
+    expect(runsLines(runs, symbols).join('\n')).toBe(golden.get('runs'));
+  });
+});
+
+describe('colours', () => {
+  test('change no column and stand only where they were asked for', () => {
+    const show = (style: typeof symbols) =>
+      runLines(stories.copying, style, { now: new Date(stories.copying.at), isWatching: true });
+    const coloured = show(colours);
+    expect(coloured.join('')).toContain('\u001b[');
+    expect(coloured.map(widthOf)).toEqual(show(symbols).map(widthOf));
+    expect(show(symbols).join('')).not.toContain('\u001b');
+  });
+});
+
+describe('text of others', () => {
+  test('no view is wider than 105 columns or passes on control characters, whatever the texts are', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary', maxLength: 300 }), fc.boolean(), (text, ascii) => {
+        const style = { ascii, colour: false };
+        const run = stories.makeRun(
+          {
+            ready: { from: 0, to: 3, summary: text },
+            'database/inspect': { from: 3, state: 'maybe', error: { type: 'PhaseFailed', message: text } },
+          },
+          { because: text, requester: text.slice(0, 20) },
+        );
+        for (const state of ['running', 'unwinding', 'stuck'] as const) {
+          const lines = runLines({ ...run, state }, style, { now: new Date(run.at), isWatching: true });
+          for (const line of lines) {
+            expect(widthOf(line)).toBeLessThanOrEqual(105);
+            expect(line).not.toMatch(/\p{Cc}/u);
+          }
+        }
+        const line = eventLine(
+          { id: '1', event: 'phase', data: { phase: 'ready', state: 'done', summary: text } },
+          style,
+        );
+        expect(widthOf(line ?? '')).toBeLessThanOrEqual(105);
+        expect(line).not.toMatch(/\p{Cc}/u);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  test('control characters and marks of direction become spaces', () => {
+    expect(safe('a\u001b[2Jb\u202ec\nd')).toBe('a [2Jb c d');
+  });
+});
+
+describe('formats', () => {
+  test('durations read as agreed', () => {
+    const texts = [0, 400, 4100, 41_000, 59_600, 69_000, 180_000, 3_840_000, 92_640_000].map(duration);
+    expect(texts).toEqual(['0s', '0.4s', '4.1s', '41s', '1m 00s', '1m 09s', '3m 00s', '1h 04m', '25h 44m']);
+    expect([3_600_000, 300_000, 5_400_000, 30_000].map(span)).toEqual(['1h', '5m', '1h 30m', '30s']);
+  });
+});
+
+describe('a line an event', () => {
+  const line = (event: string, data: Record<string, unknown>) =>
+    eventLine({ id: '7', event, data: { at: '2026-11-22T01:16:40Z', ...data } }, symbols);
+
+  test('a phase says time, state and what it found', () => {
+    expect(line('phase', { phase: 'database/copy', state: 'done', verdict: 'pass', summary: '9 rows' })).toBe(
+      '01:16:40  ✓ database/copy          done  pass  9 rows',
+    );
+    expect(line('phase', { phase: 'database/copy', state: 'running' })).toBe(
+      '01:16:40  ▸ database/copy          running',
+    );
+  });
+
+  test('a run says its state and why', () => {
+    expect(line('run', { state: 'rolled-back', verified: true, because: 'a red check' })).toBe(
+      '01:16:40  run  ↺ rolled-back (verified)  a red check',
+    );
+  });
+
+  test('an approval and a decision say who and what', () => {
+    expect(line('decision', { row: 'approval', step: 'database', state: 'open' })).toBe(
+      '01:16:40  approval of database is open',
+    );
+    expect(line('decision', { row: 'decision', person: 'ana', kind: 'approve', subject: 'database' })).toBe(
+      '01:16:40  ana says approve database',
+    );
+  });
+
+  test('a fingerprint and an unknown event say nothing', () => {
+    expect(line('phase', { phase: '@app-postgres', state: 'running' })).toBeNull();
+    expect(line('weather', {})).toBeNull();
+  });
+});
