@@ -88,7 +88,7 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
   return CancellationScope.nonCancellable(async () => {
     for (;;) {
       touched = false;
-      const draining = isFull();
+      const draining = isFull(input.historyEventsMax ?? HISTORY_EVENTS_MAX);
       for (const event of inbox.splice(0)) apply(plan, state, event, Date.now());
       settle(plan, state, Date.now(), draining);
 
@@ -106,7 +106,7 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
       }
       if (draining && quiet && state.outbox.length === 0) {
         await condition(allHandlersFinished);
-        if (!touched) await continueAsNew<typeof launch>({ run, plan, state });
+        if (!touched) await continueAsNew<typeof launch>({ ...input, state });
         continue;
       }
       const due = nextDue(state);
@@ -118,7 +118,7 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
   });
 }
 
-function isFull(): boolean {
+function isFull(eventsMax: number): boolean {
   const { historyLength, continueAsNewSuggested } = workflowInfo();
-  return continueAsNewSuggested || historyLength > HISTORY_EVENTS_MAX;
+  return continueAsNewSuggested || historyLength > eventsMax;
 }

@@ -5,7 +5,15 @@ import type { PhaseState } from '../procedures/states.ts';
 import type { CoreState } from './core.ts';
 
 /** The start argument. `unwind` is set by the janitor alone: the journal holds rows already, and they are to be taken back. */
-export type LaunchInput = { run: number; plan: Plan; unwind?: true; state?: CoreState };
+export type LaunchInput = {
+  run: number;
+  plan: Plan;
+  unwind?: true;
+  /** Carried over by continue-as-new. */
+  state?: CoreState;
+  /** Events after which the history is cut; `HISTORY_EVENTS_MAX` by default. */
+  historyEventsMax?: number;
+};
 
 /** All that an activity of a phase is told. What to call, with which limits and faults, the interceptor reads by the run row's plan hash. */
 export type Envelope = { run: number; phase: string; direction: Direction; try: number };

@@ -1,0 +1,148 @@
+/**
+ * The worker process: it polls the workflows' task queue and the queues of the pools that it serves, and drains on SIGTERM.
+ *
+ *   node worker.ts [--pool NAME]…     default: the pool `default`
+ */
+import { once } from 'node:events';
+import { parseArgs } from 'node:util';
+import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
+import { Pool } from 'pg';
+import { type Logger, pino } from 'pino';
+import { z } from 'zod';
+import { type Activities, createActivities } from './activities/index.ts';
+import { JOURNAL_WAIT_MS } from './procedures/limits.ts';
+import { makeWorkerStore, waitForVersion } from './store/index.ts';
+import { loadEnvironments } from './store/environments.ts';
+
+const GRACE_MS = 10_000;
+const FORCE_MS = 15_000;
+/** The schema may still be migrated by an API that starts beside the worker. */
+const SCHEMA_WAIT_MS = 60_000;
+const CONNECTIONS_MAX = 20;
+
+const Settings = z.object({
+  COUNTDOWN_DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/, error: 'expected a URL postgres://…' }),
+  TEMPORAL_ADDRESS: z.string().regex(/^[^\s/]+:\d{1,5}$/, "expected HOST:PORT, as '127.0.0.1:7233'"),
+  TEMPORAL_NAMESPACE: z.string().min(1).default('default'),
+  TEMPORAL_TLS: z.enum(['true', 'false']).default('false'),
+  TEMPORAL_API_KEY: z.string().min(1).optional(),
+  COUNTDOWN_TASK_QUEUE: z.string().min(1).default('countdown'),
+  COUNTDOWN_ENVIRONMENTS: z.string().min(1),
+  COUNTDOWN_STATE: z.string().min(1),
+  COUNTDOWN_WORKFLOW_BUNDLE: z.string().min(1).optional(),
+  COUNTDOWN_JOURNAL_WAIT_MS: z.coerce.number().int().min(100).default(JOURNAL_WAIT_MS),
+  COUNTDOWN_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+});
+type Settings = z.infer<typeof Settings>;
+
+/** Throws with every variable that is missing or wrong. Values are never repeated: some hold passwords. */
+function readSettings(variables: Record<string, string | undefined>): Settings {
+  const given = Object.fromEntries(Object.entries(variables).filter(([, value]) => value !== ''));
+  const result = Settings.safeParse(given);
+  if (result.success) return result.data;
+  const lines = result.error.issues.map((issue) => {
+    const name = String(issue.path[0]);
+    return given[name] === undefined ? `${name} is not set` : `${name}: ${issue.message}`;
+  });
+  throw new Error(`The worker cannot start: ${lines.join('; ')}. Set them and start again.`);
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: { pool: { type: 'string', multiple: true, default: ['default'] } },
+  });
+  const settings = readSettings(process.env);
+  const log = pino({ level: settings.COUNTDOWN_LOG_LEVEL, base: { process: 'worker' } });
+  installRuntime(log);
+
+  const pool = new Pool({ connectionString: settings.COUNTDOWN_DATABASE_URL, max: CONNECTIONS_MAX });
+  pool.on('error', (error) => log.warn({ err: error }, 'database: connection lost'));
+  await waitForVersion(settings.COUNTDOWN_DATABASE_URL, { timeoutMs: SCHEMA_WAIT_MS });
+  const environments = await loadEnvironments(settings.COUNTDOWN_ENVIRONMENTS);
+  const store = makeWorkerStore(pool);
+  const activities = createActivities({
+    store,
+    log,
+    environments: new Map([...environments].map(([name, { environment }]) => [name, environment])),
+    stateFolder: settings.COUNTDOWN_STATE,
+    env: process.env,
+    journalWaitMs: settings.COUNTDOWN_JOURNAL_WAIT_MS,
+  });
+  const connection = await connect(settings);
+  const workers = await Promise.all(workersOf({ settings, connection, activities, pools: values.pool }));
+
+  const running = Promise.all(workers.map((worker) => worker.run()));
+  log.info({ pools: values.pool, taskQueue: settings.COUNTDOWN_TASK_QUEUE }, 'worker: polling');
+  await Promise.race([running, once(process, 'SIGTERM'), once(process, 'SIGINT')]);
+  log.info('worker: draining');
+  // A native thread that hangs must not keep the process for ever.
+  setTimeout(() => process.exit(1), FORCE_MS).unref();
+  for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+  await running;
+  await connection.close();
+  await pool.end();
+  log.info('worker: stopped');
+}
+
+function connect(settings: Settings): Promise<NativeConnection> {
+  const { TEMPORAL_API_KEY: apiKey } = settings;
+  return NativeConnection.connect({
+    address: settings.TEMPORAL_ADDRESS,
+    ...(settings.TEMPORAL_TLS === 'true' || apiKey !== undefined ? { tls: true } : {}),
+    ...(apiKey === undefined ? {} : { apiKey }),
+  });
+}
+
+type Parts = { settings: Settings; connection: NativeConnection; activities: Activities; pools: string[] };
+
+/** One worker for the workflows and their local activities, one for each pool's phases. */
+function workersOf({ settings, connection, activities, pools }: Parts): Promise<Worker>[] {
+  const shared: Omit<WorkerOptions, 'taskQueue'> = {
+    connection,
+    namespace: settings.TEMPORAL_NAMESPACE,
+    shutdownGraceTime: GRACE_MS,
+    shutdownForceTime: FORCE_MS,
+    interceptors: { activity: [activities.aroundPhase] },
+  };
+  const workflows =
+    settings.COUNTDOWN_WORKFLOW_BUNDLE === undefined
+      ? { workflowsPath: new URL('./workflows/index.ts', import.meta.url).pathname }
+      : { workflowBundle: { codePath: settings.COUNTDOWN_WORKFLOW_BUNDLE } };
+  return [
+    Worker.create({
+      ...shared,
+      ...workflows,
+      taskQueue: settings.COUNTDOWN_TASK_QUEUE,
+      activities: activities.recorder,
+      // A task of a worker that died waits for it no longer than this.
+      stickyQueueScheduleToStartTimeout: '1s',
+    }),
+    ...pools.map((name) =>
+      Worker.create({
+        ...shared,
+        taskQueue: `${settings.COUNTDOWN_TASK_QUEUE}-${name}`,
+        activities: activities.phases,
+        // An abort reaches a running phase with its next heartbeat.
+        maxHeartbeatThrottleInterval: '200ms',
+        defaultHeartbeatThrottleInterval: '200ms',
+      }),
+    ),
+  ];
+}
+
+function installRuntime(log: Logger): void {
+  Runtime.install({
+    shutdownSignals: [],
+    logger: new DefaultLogger('WARN', ({ level, message, meta }) => {
+      log[level === 'ERROR' ? 'error' : 'warn']({ temporal: meta }, `temporal: ${message}`);
+    }),
+  });
+}
+
+main().then(
+  () => process.exit(0),
+  (error: unknown) => {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    process.exit(1);
+  },
+);
