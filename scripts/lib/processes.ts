@@ -232,6 +232,11 @@ export function onInterrupt(stop: (signal: NodeJS.Signals) => Promise<void>): ()
   };
 }
 
+/** For scripts that have nothing to put away themselves: what they started ends with them, by the watchdog. */
+export function endWhenInterrupted(): void {
+  onInterrupt(stopAll);
+}
+
 function tellWatchdog(order: Record<string, unknown>): void {
   watchdog ??= startWatchdog();
   watchdog.stdin?.write(`${JSON.stringify(order)}\n`);

@@ -241,12 +241,11 @@ describe('the switch', () => {
     expect(order).toEqual([]);
     release.resolve();
     await Promise.all(all);
-    expect(order).toEqual([
+    expect(order.slice(0, 3)).toEqual([
       'write "sqlite"',
       'held {"value":"sqlite-held","generation":2}',
       'set {"value":"postgres","generation":3}',
-      'late write "postgres"',
-      'later write "postgres"',
     ]);
+    expect(order.slice(3).sort()).toEqual(['late write "postgres"', 'later write "postgres"']);
   });
 });
