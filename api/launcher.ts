@@ -46,16 +46,18 @@ export type Launcher = {
   ready(): Promise<void>;
 };
 
-export function workflowIdOf(run: number): string {
-  return `run/${run}`;
-}
-
 export function makeLauncher(
   client: Client,
-  options: { taskQueue: string; updateWaitMs?: number },
+  options: {
+    taskQueue: string;
+    /** Before `run/N`, where several installations share a namespace; default none. */
+    workflowIdPrefix?: string;
+    updateWaitMs?: number;
+  },
 ): Launcher {
   const within = <T>(waitMs: number, call: () => Promise<T>): Promise<T> =>
     client.withDeadline(Date.now() + waitMs, call);
+  const workflowIdOf = (run: number): string => `${options.workflowIdPrefix ?? ''}run/${run}`;
   return {
     async start({ run, plan, requester, planHash, unwind }) {
       const input: LaunchInput = unwind ? { run, plan, unwind: true } : { run, plan };

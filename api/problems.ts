@@ -291,6 +291,8 @@ export type ProblemError = {
   file?: string;
   line?: number;
   column?: number;
+  /** The line of the runbook with a caret below it, as a terminal shows it. */
+  excerpt?: string;
 };
 
 export type ProblemBody = {

@@ -27,6 +27,7 @@ export const Problem = z
         file: z.string().optional(),
         line: z.int().optional(),
         column: z.int().optional(),
+        excerpt: z.string().optional(),
       }),
     ),
   })

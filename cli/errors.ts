@@ -1,5 +1,6 @@
 /** What goes wrong in the command line, and the exit code that it ends with. */
 import { EXIT } from './exit-codes.ts';
+import { safe } from './view/style.ts';
 
 /** The command line was used in a way that cannot work. */
 export class UsageError extends Error {
@@ -43,15 +44,22 @@ export function exitCodeOfError(error: unknown): number {
 export function renderError(error: unknown): string {
   if (error instanceof UsageError) return `error Usage  ${error.message}`;
   if (!(error instanceof ApiError)) return `error ${error instanceof Error ? error.message : String(error)}`;
-  const lines = [`error ${error.code}  ${error.message}`];
-  for (const { pointer, detail, excerpt } of error.errors) {
-    if (excerpt !== undefined) lines.push(excerpt);
-    else if (error.errors.length > 1) lines.push(`      ${pointer === '' ? '' : `${pointer}: `}${detail}`);
+  const excerpts = error.errors.flatMap(({ excerpt }) => (excerpt === undefined ? [] : [excerpt]));
+  if (excerpts.length > 0) return excerpts.map(keepLines).join('\n');
+  const lines = [`error ${error.code}  ${safe(error.message)}`];
+  for (const { pointer, detail } of error.errors) {
+    if (error.errors.length > 1)
+      lines.push(`      ${pointer === '' ? '' : `${safe(pointer)}: `}${safe(detail)}`);
   }
   const hint = hintOf(error);
   if (hint !== null) lines.push(`do    ${hint}`);
   if (error.requestId !== null && error.status >= 500) lines.push(`      requestId ${error.requestId}`);
   return lines.join('\n');
+}
+
+/** The lines of an excerpt, without what could move the cursor. */
+function keepLines(text: string): string {
+  return text.split('\n').map(safe).join('\n');
 }
 
 function hintOf(error: ApiError): string | null {

@@ -1,7 +1,7 @@
 /** Plans: a runbook made exact for one environment. Planning touches no target and changes nothing. */
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { compile } from '../../procedures/compile.ts';
-import { PlanProblem } from '../../procedures/problem.ts';
+import { PlanProblem, render } from '../../procedures/problem.ts';
 import { parseRunbook } from '../../procedures/runbook.ts';
 import type { Environment } from '../../procedures/environment.ts';
 import type { Json, Plan } from '../../procedures/plan.ts';
@@ -78,6 +78,9 @@ async function answer(c: ApiContext, deps: ApiDeps, hash: string, plan: Plan, en
   return planAnswer(hash, plan, { environment, person: c.get('person'), leases });
 }
 
+/** Problems that one answer tells. */
+const PROBLEMS_MAX = 50;
+
 type Source = { text: string; file: string };
 
 /** The runbook's text: of the server's folder, or of the request where the environment takes that. */
@@ -112,23 +115,24 @@ function planOf(source: Source, environment: Environment, params: Record<string,
     const runbook = parseRunbook(source.text, source.file);
     return compile({ runbook, environment, params, digest });
   } catch (error) {
-    if (error instanceof PlanProblem) throw problemOfPlan(error);
+    if (error instanceof PlanProblem) throw problemOfPlan(error, source.text);
     throw error;
   }
 }
 
-function problemOfPlan(error: PlanProblem): ApiProblem {
+function problemOfPlan(error: PlanProblem, text: string): ApiProblem {
   const code = isProblemCode(error.code) ? error.code : 'RunbookInvalid';
   const [first] = error.problems;
   const more = error.problems.length > 1 ? ` ${error.problems.length - 1} more: look at errors.` : '';
   const at = first === undefined ? '' : `${first.file}:${first.line}:${first.column} `;
   return new ApiProblem(code, `${at}${first?.message ?? error.message}${more}`, {
-    errors: error.problems.map(({ pointer, message, file, line, column }) => ({
-      pointer,
-      detail: message,
-      file,
-      line,
-      column,
+    errors: error.problems.slice(0, PROBLEMS_MAX).map((problem) => ({
+      pointer: problem.pointer,
+      detail: problem.message,
+      file: problem.file,
+      line: problem.line,
+      column: problem.column,
+      excerpt: render(problem, text),
     })),
     cause: error,
   });
