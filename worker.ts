@@ -11,7 +11,8 @@ import { type Logger, pino } from 'pino';
 import { z } from 'zod';
 import { type Activities, createActivities } from './activities/index.ts';
 import { JOURNAL_WAIT_MS } from './procedures/limits.ts';
-import { makeWorkerStore, waitForVersion } from './store/index.ts';
+import { makeWorkerStore } from './store/index.ts';
+import { waitForVersion } from './store/migrate.ts';
 import { loadEnvironments } from './store/environments.ts';
 
 const GRACE_MS = 10_000;

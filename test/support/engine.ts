@@ -3,7 +3,12 @@
  * targets. Plans come from `plans.ts`; the world says what each activity does and remembers what was done.
  */
 import { randomUUID } from 'node:crypto';
-import { type Client, Connection, Client as TemporalClient, type WorkflowHandle } from '@temporalio/client';
+import {
+  type Client,
+  Connection,
+  Client as TemporalClient,
+  type WorkflowHandleWithFirstExecutionRunId,
+} from '@temporalio/client';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
 import { pino } from 'pino';
@@ -96,7 +101,7 @@ export type StartOver = { failAt?: string; requester?: string; historyEventsMax?
 export type EngineRun = {
   run: number;
   plan: string;
-  handle: WorkflowHandle<typeof launch>;
+  handle: WorkflowHandleWithFirstExecutionRunId<typeof launch>;
   detail(): Promise<RunDetail>;
   /** Waits until the run looks as wanted; fails with what it looks like after 20 s. */
   until(what: (detail: RunDetail) => boolean): Promise<RunDetail>;
@@ -171,10 +176,7 @@ export async function makeEngine(): Promise<Engine> {
   };
   await startWorker();
 
-  const start = async (
-    planned: Plan,
-    over: { failAt?: string; requester?: string } = {},
-  ): Promise<EngineRun> => {
+  const start = async (planned: Plan, over: StartOver = {}): Promise<EngineRun> => {
     const plan = withDigests(planned);
     const hash = digest(plan);
     const requester = over.requester ?? 'dana';
@@ -234,7 +236,7 @@ export function withDigests(plan: Plan): Plan {
 function makeRun(parts: {
   run: number;
   plan: string;
-  handle: WorkflowHandle<typeof launch>;
+  handle: WorkflowHandleWithFirstExecutionRunId<typeof launch>;
   store: Engine['store'];
 }): EngineRun {
   const { run, plan, handle, store } = parts;
