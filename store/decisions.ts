@@ -1,0 +1,74 @@
+/** Decision rows: the door writes one before it tells the workflow, and it counts once the worker has journalled it. */
+import type { Pool } from 'pg';
+import type { Decision } from '../workflows/messages.ts';
+import { bodyText, readableJson } from './text.ts';
+import { STEERING } from './types.ts';
+
+export async function insertDecision(pool: Pool, decision: Decision): Promise<void> {
+  await pool.query('insert into countdown.decisions (id, run, body) values ($1, $2, $3)', [
+    decision.id,
+    decision.run,
+    bodyText(readableJson(decision)),
+  ]);
+}
+
+/** The workflow refused it: it is never sent again and never counts. */
+export async function refuseDecision(
+  pool: Pool,
+  row: { run: number; id: string; code: string },
+): Promise<void> {
+  await pool.query(
+    'update countdown.decisions set refused = $3 where run = $1 and id = $2 and refused is null',
+    [row.run, row.id, row.code],
+  );
+}
+
+export async function readDecision(pool: Pool, run: number, id: string): Promise<Decision | undefined> {
+  const { rows } = await pool.query<{ body: Decision }>(
+    'select body from countdown.decisions where run = $1 and id = $2',
+    [run, id],
+  );
+  return rows[0]?.body;
+}
+
+/** Rows neither journalled nor refused, of open runs, older than `olderMs`; oldest first. */
+export async function unansweredDecisions(pool: Pool, olderMs: number, limit: number): Promise<Decision[]> {
+  const { rows } = await pool.query<{ body: Decision }>(
+    `select d.body from countdown.decisions d join countdown.runs r using (run)
+    where d.seq is null and d.refused is null and d.at <= clock_timestamp() - $1 * interval '1 millisecond'
+      and r.state not in ('succeeded', 'stopped', 'rolled-back')
+    order by d.at limit $2`,
+    [olderMs, limit],
+  );
+  return rows.map(({ body }) => body);
+}
+
+/** What an approval has been given: journalled and unrefused rows alone. */
+export async function readVotes(
+  pool: Pool,
+  run: number,
+  phase: string,
+): Promise<{ evidence: string | null; approvals: Decision[]; steered: string[] }> {
+  const { rows } = await pool.query<{
+    evidence: string | null;
+    approvals: Decision[] | null;
+    steered: string[];
+  }>({
+    name: 'votes',
+    text: `
+      with counted as (
+        select d.* from countdown.decisions d where d.run = $1 and d.seq is not null and d.refused is null)
+      select
+        (select a.evidence from countdown.approvals a where a.run = $1 and a.phase = $2) as evidence,
+        (select json_agg(c.body order by c.seq) from counted c join countdown.phases p on p.run = $1 and p.phase = $2
+          where c.kind = 'approve' and c.subject = p.step) as approvals,
+        array(select distinct c.person from counted c where c.kind = any ($3)) as steered`,
+    values: [run, phase, STEERING],
+  });
+  const [found] = rows;
+  return {
+    evidence: found?.evidence ?? null,
+    approvals: found?.approvals ?? [],
+    steered: found?.steered ?? [],
+  };
+}

@@ -1,0 +1,63 @@
+/** The store's two sides. Which of them a process may use is decided by its database role, not here. */
+import type { Pool } from 'pg';
+import { insertDecision, readDecision, readVotes, refuseDecision, unansweredDecisions } from './decisions.ts';
+import {
+  appendDecision,
+  appendIntent,
+  appendOutcome,
+  appendRefused,
+  appendRows,
+  isCurrent,
+  journalRows,
+} from './journal.ts';
+import { listen } from './listen.ts';
+import { readBinds, readOutputs } from './outputs.ts';
+import { readPlan, readPlanByPrefix, savePlan } from './plans.ts';
+import { saveProgress } from './progress.ts';
+import { createRun, listOpenRuns, loadRun, readBegun } from './runs.ts';
+import { insertToken, readToken, revokeToken } from './tokens.ts';
+import type { ApiStore, WorkerStore } from './types.ts';
+import { listRuns, readRun } from './views.ts';
+
+/** The worker's side, on a pool whose role is a member of `countdown_worker`. The caller ends the pool. */
+export function makeWorkerStore(pool: Pool): WorkerStore {
+  return {
+    loadRun: (run) => loadRun(pool, run),
+    intent: (row) => appendIntent(pool, row),
+    outcome: (row) => appendOutcome(pool, row),
+    isCurrent: (row) => isCurrent(pool, row),
+    outputs: (run) => readOutputs(pool, run),
+    binds: (run, phases) => readBinds(pool, run, phases),
+    begun: (run) => readBegun(pool, run),
+    record: (run, rows) => appendRows(pool, run, rows),
+    decision: (run, id) => readDecision(pool, run, id),
+    countDecision: (run, id) => appendDecision(pool, run, id),
+    votes: (run, phase) => readVotes(pool, run, phase),
+    saveProgress: (row) => saveProgress(pool, row),
+  };
+}
+
+/** The API's side, on a pool whose role is a member of `countdown_api`. The caller ends the pool. */
+export function makeApiStore(pool: Pool): ApiStore {
+  return {
+    savePlan: (row) => savePlan(pool, row),
+    plan: (hash) => readPlan(pool, hash),
+    planByPrefix: (prefix) => readPlanByPrefix(pool, prefix),
+    createRun: (row) => createRun(pool, row),
+    run: (run) => readRun(pool, run),
+    runs: (page) => listRuns(pool, page),
+    journal: (run, page) => journalRows(pool, run, page),
+    insertDecision: (decision) => insertDecision(pool, decision),
+    refuseDecision: (row) => refuseDecision(pool, row),
+    unanswered: (olderMs, limit) => unansweredDecisions(pool, olderMs, limit),
+    refused: (row) => appendRefused(pool, row),
+    insertToken: (row) => insertToken(pool, row),
+    token: (hash) => readToken(pool, hash),
+    revokeToken: (id) => revokeToken(pool, id),
+    openRuns: () => listOpenRuns(pool),
+    listen: (onRow, signal) => listen(pool, onRow, signal),
+    ready: async () => {
+      await pool.query('select from countdown.migrations limit 1');
+    },
+  };
+}

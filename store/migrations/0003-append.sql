@@ -1,0 +1,220 @@
+-- countdown.append(): the only way in which a journal row is written. One call is one row, one round trip, one transaction.
+
+create type countdown.appended as (
+  seq integer,
+  epoch bigint,
+  -- The outcome that this try has already.
+  stored_seq integer,
+  stored json,
+  -- Why the row was not written: RunClosed, LeaseLost, Superseded, OutOfOrder, PlanUnknown, DecisionUnknown.
+  refused text,
+  detail text
+);
+
+-- A time as people and the hash read it.
+create function countdown.iso(at timestamptz) returns text language sql stable
+  return to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+
+-- `LENGTH:VALUE,` with the length in bytes, so that no two lists of fields give one text. `-,` for null.
+create function countdown.field(value text) returns text language sql immutable
+  return coalesce(octet_length(value) || ':' || value || ',', '-,');
+
+create function countdown.row_hash(j countdown.journal) returns text language sql stable
+  return encode(sha256(convert_to(
+    countdown.field(j.run::text) || countdown.field(j.seq::text) || countdown.field(countdown.iso(j.at))
+    || countdown.field(j.kind) || countdown.field(j.phase) || countdown.field(j.direction)
+    || countdown.field(j.try::text) || countdown.field(j.attempt::text) || countdown.field(j.actor)
+    || countdown.field(j.body::text) || countdown.field(j.prev), 'UTF8')), 'hex');
+
+-- Which role may say what. Whoever migrates may say everything.
+create function countdown.assert_may_append(p_kind text) returns void language plpgsql as $$
+declare
+  speaker text := case when p_kind in ('asked', 'refused') then 'countdown_api' else 'countdown_worker' end;
+begin
+  if not pg_has_role(session_user, speaker, 'member') then
+    raise exception 'Role % may not append % rows to the journal: only members of % do.', session_user, p_kind, speaker
+      using errcode = 'insufficient_privilege';
+  end if;
+end $$;
+
+-- Why an intent is refused, or the outcome that its try has already; all null where it may be written.
+create function countdown.check_intent(head countdown.runs, j countdown.journal)
+returns countdown.appended language plpgsql as $$
+declare
+  answer countdown.appended;
+  latest countdown.journal;
+  earlier text;
+begin
+  select o.seq, o.body into answer.stored_seq, answer.stored from countdown.journal o
+  where o.run = j.run and o.phase = j.phase and o.direction = j.direction and o.try = j.try and o.kind = 'outcome';
+  if found then return answer; end if;
+
+  select * into latest from countdown.journal i
+  where i.run = j.run and i.phase = j.phase and i.kind = 'intent' order by i.seq desc limit 1;
+  if latest.try > j.try or (latest.try = j.try and latest.direction <> j.direction) then
+    answer.refused := 'Superseded';
+    answer.detail := format('%s/%s of %s came late: %s/%s has begun.',
+      j.direction, j.try, j.phase, latest.direction, latest.try);
+    return answer;
+  end if;
+
+  if (select count(*) from countdown.leases l where l.run = j.run and l.epoch = head.epoch) <> head.lease_count then
+    answer.refused := 'LeaseLost';
+    answer.detail := format('Run %s no longer holds all its %s leases with epoch %s.',
+      j.run, head.lease_count, head.epoch);
+    return answer;
+  end if;
+
+  if j.direction <> 'run' then return answer; end if;
+  if head.unwinding_at is not null then
+    answer.refused := 'OutOfOrder';
+    answer.detail := format('Run %s unwinds, so %s cannot start.', j.run, j.phase);
+    return answer;
+  end if;
+  select format('%s is %s', e.phase, e.state) into earlier
+  from countdown.phases p join countdown.phases e on e.run = p.run and e.ordinal < p.ordinal
+  where p.run = j.run and p.phase = j.phase and e.state not in ('done', 'skipped') order by e.ordinal limit 1;
+  if found then
+    answer.refused := 'OutOfOrder';
+    answer.detail := format('%s cannot start yet: %s, and earlier phases must be done or skipped.', j.phase, earlier);
+  end if;
+  return answer;
+end $$;
+
+-- An outcome counts only while its intent is the last word on the phase: no later intent, and no row of the shell.
+create function countdown.check_outcome(j countdown.journal, p_intent integer)
+returns countdown.appended language plpgsql as $$
+declare
+  answer countdown.appended;
+  latest countdown.journal;
+begin
+  select * into latest from countdown.journal i
+  where i.run = j.run and i.phase = j.phase and i.kind in ('intent', 'phase') order by i.seq desc limit 1;
+  if not found or (latest.seq, latest.kind, latest.direction, latest.try)
+    is distinct from (p_intent, 'intent', j.direction, j.try) then
+    answer.refused := 'Superseded';
+    answer.detail := format('The outcome of %s/%s of %s came late: row %s has taken over.',
+      j.direction, j.try, j.phase, coalesce(latest.seq::text, 'none'));
+  end if;
+  return answer;
+end $$;
+
+create function countdown.is_planned(p_run integer, p_phase text, p_direction text)
+returns boolean language plpgsql stable as $$
+begin
+  if p_direction in ('before', 'after') then
+    return p_phase like '@%' and exists (
+      select from countdown.prints p where p.run = p_run and p.target = substr(p_phase, 2));
+  end if;
+  return exists (select from countdown.phases p where p.run = p_run and p.phase = p_phase);
+end $$;
+
+create function countdown.link(j countdown.journal, head_seq integer, head_hash text)
+returns countdown.journal language plpgsql as $$
+begin
+  j.seq := head_seq + 1;
+  j.at := clock_timestamp();
+  j.prev := head_hash;
+  j.hash := countdown.row_hash(j);
+  insert into countdown.journal select j.*;
+  return j;
+end $$;
+
+create function countdown.append(
+  p_run integer, p_kind text, p_phase text, p_direction text, p_try integer, p_attempt integer,
+  p_key text, p_intent integer, p_body text
+) returns countdown.appended language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  answer countdown.appended;
+  head countdown.runs;
+  j countdown.journal;
+begin
+  perform countdown.assert_may_append(p_kind);
+  select * into head from countdown.runs r where r.run = p_run for no key update;
+  if not found or p_kind = 'refused' or (p_kind = 'asked') <> (head.seq = 0) then
+    answer.refused := 'PlanUnknown';
+    answer.detail := format('There is no run %s that takes %s rows. Start runs through the API.', p_run, p_kind);
+    return answer;
+  end if;
+
+  if p_key is not null then
+    select o.seq into answer.seq from countdown.journal o where o.run = p_run and o.key = p_key;
+    if found then return answer; end if;
+  end if;
+  if countdown.is_terminal(head.state) then
+    answer.refused := 'RunClosed';
+    answer.detail := format('Run %s is %s and takes no more rows.', p_run, head.state);
+    return answer;
+  end if;
+
+  j.run := p_run; j.environment := head.environment; j.kind := p_kind; j.phase := p_phase;
+  j.direction := p_direction; j.try := p_try; j.attempt := p_attempt; j.key := p_key; j.body := p_body;
+  j.actor := case p_kind when 'asked' then head.requester else 'worker' end;
+
+  if p_phase is not null and not countdown.is_planned(p_run, p_phase, p_direction) then
+    answer.refused := 'PlanUnknown';
+    answer.detail := format('%s is not in plan %s of run %s.', p_phase, left(head.plan, 12), p_run);
+    return answer;
+  end if;
+
+  case p_kind
+    when 'intent' then answer := countdown.check_intent(head, j);
+    when 'outcome' then answer := countdown.check_outcome(j, p_intent);
+    when 'decision' then
+      -- What the door wrote, whatever the caller says.
+      select d.body, d.person into j.body, j.actor from countdown.decisions d
+      where 'decision/' || d.id = p_key and d.run = p_run and d.refused is null;
+      if not found then
+        answer.refused := 'DecisionUnknown';
+        answer.detail := format('No door wrote %s of run %s, or it was refused.', p_key, p_run);
+      end if;
+    else null;
+  end case;
+  if answer.refused is not null or answer.stored_seq is not null then return answer; end if;
+
+  j := countdown.link(j, head.seq, head.hash);
+  perform countdown.move(j);
+  if p_kind = 'run' and countdown.is_terminal(countdown.look(j.body) ->> 'state') then
+    delete from countdown.leases l where l.run = p_run;
+  end if;
+  perform pg_notify('countdown_journal', p_run::text);
+  answer.seq := j.seq;
+  answer.epoch := head.epoch;
+  return answer;
+end $$;
+
+-- Rows of the shell, in order, all or none. A refusal is an exception, so that nothing of the list stays.
+create function countdown.append_all(
+  p_run integer, p_keys text[], p_kinds text[], p_phases text[], p_bodies text[]
+) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  answer countdown.appended;
+begin
+  for n in 1 .. cardinality(p_keys) loop
+    if p_kinds[n] not in ('run', 'phase', 'approval') then
+      raise exception 'Rows of kind % are not recorded.', p_kinds[n] using errcode = 'insufficient_privilege';
+    end if;
+    answer := countdown.append(
+      p_run, p_kinds[n], p_phases[n], null, null, null, p_keys[n], null, p_bodies[n]);
+    if answer.refused is not null then
+      raise exception '%', answer.detail using errcode = 'CD001', hint = answer.refused;
+    end if;
+  end loop;
+end $$;
+
+-- A refused attempt, in its environment's own chain: run 0 of the journal.
+create function countdown.append_refused(p_environment text, p_actor text, p_body text)
+returns integer language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  head countdown.environment_heads;
+  j countdown.journal;
+begin
+  perform countdown.assert_may_append('refused');
+  insert into countdown.environment_heads (environment, seq, hash)
+  values (p_environment, 0, repeat('0', 64)) on conflict do nothing;
+  select * into head from countdown.environment_heads e where e.environment = p_environment for update;
+  j.run := 0; j.environment := p_environment; j.kind := 'refused'; j.actor := p_actor; j.body := p_body;
+  j := countdown.link(j, head.seq, head.hash);
+  update countdown.environment_heads e set seq = j.seq, hash = j.hash where e.environment = p_environment;
+  return j.seq;
+end $$;

@@ -1,0 +1,109 @@
+/** Runs as they are made, and as the worker and the janitor look at them. */
+import type { Pool } from 'pg';
+import type { Plan, Verdict } from '../procedures/plan.ts';
+import type { PhaseState, RunState } from '../procedures/states.ts';
+import type { Begun } from '../workflows/messages.ts';
+import { digest } from './digest.ts';
+import { bodyText, readable } from './text.ts';
+import type { CreatedRun, NewRun, RunRow } from './types.ts';
+
+type Created = {
+  run: number;
+  created: boolean | null;
+  refused: 'TargetLeased' | 'KeyReused' | 'PlanUnknown' | null;
+  target: string;
+  by_run: number;
+  by_runbook: string;
+  by_requester: string;
+};
+
+/** Run row, all leases, phases of the read model and journal row 1 in one transaction. */
+export async function createRun(pool: Pool, row: NewRun): Promise<CreatedRun> {
+  const { plan, requester, groups, failAt, idempotency } = row;
+  const body = bodyText({ state: 'planned', plan, requester, groups, failAt });
+  const { rows } = await pool.query<Created>(
+    'select * from countdown.create_run($1, $2, $3, $4, $5, $6, $7, $8)',
+    [
+      plan,
+      requester,
+      bodyText(groups),
+      failAt === null ? null : readable(failAt),
+      idempotency?.key ?? null,
+      idempotency?.person ?? null,
+      idempotency?.bodyHash ?? null,
+      body,
+    ],
+  );
+  const [made] = rows;
+  if (made === undefined) throw new Error('countdown.create_run gave no answer.');
+  if (made.refused === 'TargetLeased') {
+    const { target, by_run: run, by_runbook: runbook, by_requester: by } = made;
+    return { refused: made.refused, target, by: { run, runbook, requester: by } };
+  }
+  if (made.refused !== null) return { refused: made.refused };
+  return { run: made.run, created: made.created === true };
+}
+
+/** The run with its plan, read by the run row's plan hash. */
+export async function loadRun(pool: Pool, run: number): Promise<RunRow | undefined> {
+  const { rows } = await pool.query<Omit<RunRow, 'epoch'> & { epoch: string; plan: Plan }>({
+    name: 'load_run',
+    text: `
+      select r.run, p.body as plan, r.plan as "planHash", r.environment, r.requester, r.fail_at as "failAt",
+        r.state, r.epoch
+      from countdown.runs r join countdown.plans p on p.hash = r.plan where r.run = $1`,
+    values: [run],
+  });
+  const [found] = rows;
+  return found && { ...found, epoch: Number(found.epoch) };
+}
+
+export async function listOpenRuns(
+  pool: Pool,
+): Promise<{ run: number; state: RunState; planHash: string; createdAt: string }[]> {
+  const { rows } = await pool.query<{ run: number; state: RunState; plan: string; created_at: Date }>(
+    `select run, state, plan, created_at from countdown.runs
+    where state not in ('succeeded', 'stopped', 'rolled-back') order by run`,
+  );
+  return rows.map(({ run, state, plan, created_at: at }) => ({
+    run,
+    state,
+    planHash: plan,
+    createdAt: at.toISOString(),
+  }));
+}
+
+type Known = {
+  plan: string;
+  requester: string;
+  groups: Record<string, string[]>;
+  phases:
+    | { phase: string; state: PhaseState; verdict: Verdict | null; started: boolean; try: number }[]
+    | null;
+  prints:
+    | { target: string; try: number; before: { print: { state: string; data: string | null } } | null }[]
+    | null;
+};
+
+/** What the journal knows of a run. Throws where there is no such run. */
+export async function readBegun(pool: Pool, run: number): Promise<Begun> {
+  const { rows } = await pool.query<Known>(
+    `select r.plan, r.requester, r.groups,
+      (select json_agg(json_build_object('phase', p.phase, 'state', p.state, 'verdict', p.verdict,
+          'started', p.first_run_seq is not null, 'try', p.try) order by p.first_run_seq nulls last, p.ordinal)
+        from countdown.phases p where p.run = r.run and p.state <> 'pending') as phases,
+      (select json_agg(json_build_object('target', f.target, 'try', f.try, 'before', j.body))
+        from countdown.prints f left join countdown.journal j on j.run = f.run and j.seq = f.before_seq
+        where f.run = r.run and f.try > 0) as prints
+    from countdown.runs r where r.run = $1`,
+    [run],
+  );
+  const [known] = rows;
+  if (known === undefined) throw new Error(`There is no run ${run}: start runs through the API.`);
+  const { plan, requester, groups } = known;
+  const prints = (known.prints ?? []).map(({ target, try: tried, before }) => [
+    target,
+    { before: before === null ? null : digest(before.print), try: tried },
+  ]);
+  return { plan, requester, groups, journal: known.phases ?? [], prints: Object.fromEntries(prints) };
+}
