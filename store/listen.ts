@@ -35,7 +35,8 @@ async function listenOnce(
   try {
     client.on('notification', onNotification);
     const broken = new Promise<never>((_, reject) => {
-      client.once('error', reject);
+      // Stays until the end of the client: an error that nobody listens to would end the process.
+      client.on('error', reject);
       client.once('end', () => reject(new Error('The connection ended.')));
     });
     broken.catch(() => {});

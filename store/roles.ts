@@ -3,6 +3,7 @@
  * do. None of the three can log in: logins are made members of them. Roles belong to the whole cluster, so several
  * databases may make them at the same moment.
  */
+import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
 import { Client, DatabaseError, escapeIdentifier, escapeLiteral } from 'pg';
 
 export const OWNER = 'countdown_owner';
@@ -41,8 +42,19 @@ export async function createLogins(
 
 async function ensureLogin(client: Client, name: string, group: string, password: string): Promise<void> {
   await ensureRole(client, name, 'login');
-  await settle(client, `alter role ${escapeIdentifier(name)} password ${escapeLiteral(password)}`);
+  await settle(client, `alter role ${escapeIdentifier(name)} password ${escapeLiteral(verifier(password))}`);
   await settle(client, `grant ${group} to ${escapeIdentifier(name)}`);
+}
+
+/** The form in which PostgreSQL keeps a password (SCRAM-SHA-256), so that the password itself can be in no log of its. */
+function verifier(password: string): string {
+  const iterations = 4096;
+  const salt = randomBytes(16);
+  const salted = pbkdf2Sync(password.normalize('NFKC'), salt, iterations, 32, 'sha256');
+  const key = (name: string): Buffer => createHmac('sha256', salted).update(name).digest();
+  const storedKey = createHash('sha256').update(key('Client Key')).digest('base64');
+  const serverKey = key('Server Key').toString('base64');
+  return `SCRAM-SHA-256$${iterations}:${salt.toString('base64')}$${storedKey}:${serverKey}`;
 }
 
 async function ensureRole(client: Client, role: string, how: 'login' | 'nologin'): Promise<void> {

@@ -1,6 +1,6 @@
 /** The store on a database of its own, cloned from a template that is migrated once for the suite. */
 import { createHash, randomBytes } from 'node:crypto';
-import { Client, Pool } from 'pg';
+import { Client, type Pool } from 'pg';
 import { makeApiStore, makeWorkerStore } from '../../store/index.ts';
 import { migrate, readMigrations } from '../../store/migrate.ts';
 import { makePool } from '../../store/pool.ts';
