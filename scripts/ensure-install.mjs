@@ -31,15 +31,18 @@ export async function ensureInstall({ root, log, npm = 'npm' }) {
 
 /** The stamp is written when npm has ended well; modules that somebody installed by hand are compared one by one. */
 export function isInstalled(root) {
-  const expected = digest(join(root, 'package-lock.json'));
+  if (!existsSync(join(root, 'node_modules/.bin/node'))) return false;
+  if (readStamp(root) === digest(join(root, 'package-lock.json'))) return true;
+  if (!isAsLocked(root)) return false;
+  writeStamp(root);
+  return true;
+}
+
+function readStamp(root) {
   try {
-    if (readFileSync(stampFile(root), 'utf8').trim() === expected)
-      return existsSync(join(root, 'node_modules/.bin/node'));
-    if (!isAsLocked(root)) return false;
-    writeStamp(root);
-    return true;
+    return readFileSync(stampFile(root), 'utf8').trim();
   } catch {
-    return isAsLocked(root);
+    return undefined;
   }
 }
 
@@ -48,7 +51,6 @@ function isAsLocked(root) {
   try {
     const wanted = readPackages(join(root, 'package-lock.json'));
     const found = readPackages(join(root, 'node_modules/.package-lock.json'));
-    if (!existsSync(join(root, 'node_modules/.bin/node'))) return false;
     return Object.entries(wanted).every(([path, entry]) => {
       if (path === '') return true;
       const installed = found[path];

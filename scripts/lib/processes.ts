@@ -52,9 +52,11 @@ export type Child = {
 
 const children = new Set<Child>();
 let watchdog: ChildProcess | undefined;
+let isStopping = false;
 
 /** Starts a child in a process group of its own. Throws where the command cannot be started. */
 export async function startChild(options: StartChild): Promise<Child> {
+  if (isStopping) throw new Error(`${options.name} was not started, since everything is being stopped.`);
   const process = spawnChild(options);
   const pid = await pidOf(process, options);
   tellWatchdog({ watch: pid, signal: options.stopSignal ?? 'SIGTERM' });
@@ -182,8 +184,9 @@ export function watchGroup(child: ChildProcess): () => void {
   };
 }
 
-/** Stops every child that still runs, the newest first. */
+/** Stops every child that still runs, the newest first; no further one can be started. */
 export async function stopAll(): Promise<void> {
+  isStopping = true;
   for (const child of [...children].toReversed()) await child.stop();
 }
 

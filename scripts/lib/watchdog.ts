@@ -11,6 +11,7 @@
 import { rm } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isGroupAlive } from './process-group.ts';
 
 const GRACE_MS = 8_000;
 const POLL_MS = 50;
@@ -39,15 +40,15 @@ async function end(pid: number, signal: NodeJS.Signals): Promise<void> {
   tell(pid, signal);
   // A stopped process takes no signal but SIGKILL until it is continued.
   tell(pid, 'SIGCONT');
-  while (tell(pid, 0) && Date.now() < deadline) await sleep(POLL_MS);
+  while (isGroupAlive(pid) && Date.now() < deadline) await sleep(POLL_MS);
   tell(pid, 'SIGKILL');
 }
 
-/** Signals the whole group; false where nobody is left in it. */
-function tell(pid: number, signal: NodeJS.Signals | 0): boolean {
+/** Signals the whole group. */
+function tell(pid: number, signal: NodeJS.Signals): void {
   try {
-    return process.kill(-pid, signal);
+    process.kill(-pid, signal);
   } catch {
-    return false;
+    // Nobody is left in it.
   }
 }

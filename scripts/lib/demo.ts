@@ -1,0 +1,172 @@
+/** The demo itself: stack, plan, run, approvals, outcome. Everything goes through the HTTP API, as from any other machine. */
+import { randomUUID } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { makeClient } from '../../cli/client.ts';
+import { EXIT } from '../../cli/exit-codes.ts';
+import { planLines } from '../../cli/view/plan.ts';
+import { duration, span } from '../../cli/view/style.ts';
+import type { Style } from '../../cli/view/style.ts';
+import { watchRun } from '../../cli/watch.ts';
+import type { RunDetailWire } from '../../cli/wire.ts';
+import { checkLedger } from '../../examples/piano-keys/ledger.ts';
+import type { LedgerCheck } from '../../examples/piano-keys/ledger.ts';
+import { makeApprover } from './demo-approvals.ts';
+import { makeStateFolder } from './state-folder.ts';
+import { acknowledged, startStack } from './stack.ts';
+import type { Stack } from './stack.ts';
+
+const RUNBOOK = 'first-launch';
+const ENVIRONMENT = 'demo';
+/** Who asks for the run, so who cannot approve it. */
+const REQUESTER = 'dana';
+/** Writes before the launch begins, and again after it has ended: the application must take them. */
+const WRITES = 20;
+const WRITES_MS = 15_000;
+
+export type Demo = {
+  yes: boolean;
+  keep: boolean;
+  ascii: boolean;
+  failAt: string | undefined;
+  signal: AbortSignal;
+};
+
+/** Resolves with the exit code, everything stopped. Throws what the API refuses. */
+export async function runDemo(demo: Demo): Promise<number> {
+  const began = Date.now();
+  const folder = await makeStateFolder('demo');
+  say(`Countdown demo. Logs and evidence: ${shown(folder.path)}`);
+  const stack = await startStack({ folder: folder.path, progress: (line) => say(`  ${line}`) });
+  try {
+    const outcome = await launch(demo, stack);
+    say(`Took        ${duration(Date.now() - began)} with the start of everything`);
+    if (demo.keep) await keep(stack, demo.signal);
+    return outcome;
+  } finally {
+    await stack.stop();
+    await folder.dropData();
+  }
+}
+
+async function launch(demo: Demo, stack: Stack): Promise<number> {
+  const style: Style = {
+    ascii: demo.ascii,
+    colour: process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '',
+  };
+  const access = { url: stack.url, token: tokenOf(stack, REQUESTER) };
+  const client = makeClient(access);
+  await untilWritten(stack, WRITES);
+  const plan = await client.makePlan({ runbook: RUNBOOK, environment: ENVIRONMENT, params: {} });
+  say(`\n${planLines(plan, style).slice(0, -1).join('\n')}\n`);
+  const { run } = await client.start(
+    { plan: plan.plan, ...(demo.failAt === undefined ? {} : { failAt: demo.failAt }) },
+    randomUUID(),
+  );
+  const approve = makeApprover({ url: stack.url, tokens: stack.tokens, yes: demo.yes, signal: demo.signal });
+  const watched = await watchRun({
+    ...access,
+    run,
+    out: process.stdout,
+    err: process.stderr,
+    style,
+    mode: process.stdout.isTTY ? 'live' : 'lines',
+    signal: demo.signal,
+    onReading: approve,
+  });
+  if (watched.run === null || watched.exitCode === EXIT.left) return EXIT.left;
+  await untilWritten(stack, (await acknowledged(stack.app.ledger)) + WRITES, watched.run.state);
+  await stack.stopWriter();
+  const check = await checkLedger({ ledger: stack.app.ledger, url: stack.app.url });
+  say(outcomeLines(watched.run, check, await saveEvidence(stack, client, run)).join('\n'));
+  if (check.missing.length === 0) return watched.exitCode;
+  await writeFile(join(stack.folder, 'missing.json'), JSON.stringify(check.missing, null, 2));
+  return EXIT.clientError;
+}
+
+/** Waits until the writer has this many acknowledged writes. A stuck run may hold writes, so then it is not asked for. */
+async function untilWritten(stack: Stack, count: number, state?: RunDetailWire['state']): Promise<void> {
+  const deadline = Date.now() + WRITES_MS;
+  while ((await acknowledged(stack.app.ledger)) < count) {
+    if (Date.now() > deadline) {
+      if (state === 'stuck') return;
+      throw new Error(
+        `The application acknowledged too few writes within ${WRITES_MS / 1000} s, expected ${count} in all; look at ${shown(join(stack.folder, 'logs'))}.`,
+      );
+    }
+    await sleep(50);
+  }
+}
+
+async function saveEvidence(
+  stack: Stack,
+  client: ReturnType<typeof makeClient>,
+  run: number,
+): Promise<string> {
+  const file = join(stack.folder, `evidence-run-${run}.json`);
+  await writeFile(file, `${JSON.stringify(await client.evidence(run), null, 2)}\n`);
+  return file;
+}
+
+function outcomeLines(run: RunDetailWire, check: LedgerCheck, evidence: string): string[] {
+  const { acknowledged: all, present, refused, unknown, missing } = check;
+  const unsure = unknown === 0 ? '' : `, ${unknown} without an answer`;
+  const lines = [
+    `Writes      ${present} of ${all} acknowledged writes are present; ${refused} were refused while writes were held${unsure}`,
+  ];
+  if (missing.length > 0) {
+    const named = missing.slice(0, 5).map(({ table, id }) => `${table} id=${id}`);
+    lines.push(
+      `Missing     ${named.join(', ')}${missing.length > 5 ? ` and ${missing.length - 5} more` : ''}: see missing.json`,
+    );
+  }
+  if (run.unwindingAt !== null && run.unwoundAt !== null) {
+    const tookMs = Date.parse(run.unwoundAt) - Date.parse(run.unwindingAt);
+    lines.push(`Rollback    ${duration(tookMs)}, objective ${span(run.rollback.withinMs)}`);
+  }
+  return [...lines, `Saved       ${shown(evidence)}`];
+}
+
+/** The addresses and a token for each person, until Ctrl-C. */
+async function keep(stack: Stack, signal: AbortSignal): Promise<void> {
+  say(addressLines(stack).join('\n'));
+  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve));
+}
+
+export function addressLines(stack: Stack): string[] {
+  return [
+    '',
+    'Everything runs until Ctrl-C.',
+    `api         ${stack.url}`,
+    `app         ${stack.app.url}`,
+    `temporal    ${stack.temporalAddress}`,
+    `postgres    ${stack.databaseUrl}`,
+    `app's       ${stack.app.postgresUrl}`,
+    `logs        ${shown(join(stack.folder, 'logs'))}`,
+    'In another terminal, as one of these people:',
+    `  export COUNTDOWN_URL=${stack.url}`,
+    ...Object.entries(stack.tokens).map(
+      ([person, token]) => `  export COUNTDOWN_TOKEN=${token}   # ${person}`,
+    ),
+    `  npm run countdown -- plan ${RUNBOOK} --env ${ENVIRONMENT}`,
+  ];
+}
+
+function tokenOf(stack: Stack, person: string): string {
+  const token = stack.tokens[person];
+  if (token !== undefined) return token;
+  throw new Error(
+    `environments/demo.yaml names ${Object.keys(stack.tokens).join(', ')}, expected '${person}' among them.`,
+  );
+}
+
+/** Short where it lies below the folder that the caller is in. */
+function shown(path: string): string {
+  const short = relative(process.cwd(), path);
+  return short.startsWith('..') ? path : short;
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
