@@ -39,13 +39,15 @@ export const httpCheck = { check };
 
 async function askOnce(params: CheckParams, context: PhaseContext): Promise<PhaseResult> {
   for (const wanted of params.requests) {
+    const tries = Math.max(1, params.tries);
     let trouble: string | undefined;
-    for (let turn = 1; turn <= Math.max(1, params.tries); turn += 1) {
+    for (let turn = 1; turn <= tries; turn += 1) {
       if (turn > 1) await pause(RETRY_MS, context.signal);
       trouble = await ask(wanted, params.target, context);
       if (trouble === undefined) break;
     }
-    if (trouble !== undefined) return failed(params, 1, `${trouble} (${Math.max(1, params.tries)} tries)`);
+    if (trouble !== undefined)
+      return failed(params, 1, `${trouble} (${tries} ${tries === 1 ? 'try' : 'tries'})`);
   }
   const count = params.requests.length;
   return {

@@ -10,9 +10,14 @@ import { fail, messageOf } from './fail.ts';
 import type { ImportParams } from './import-source.ts';
 import { openSource, runAside } from './sqlite.ts';
 import type { Source } from './sqlite.ts';
+import { pause } from './wait.ts';
 
-/** Pages a step: large, because a write of the application in between begins the copy anew. */
-const STEP_PAGES = 4_096;
+/** All pages in one step: a write of the application between two steps would begin the copy anew, perhaps for ever. */
+const STEP_PAGES = 2 ** 31 - 1;
+
+/** Milliseconds for which a file that a writer has locked is tried again. */
+const LOCKED_WAIT_MS = 10_000;
+const LOCKED_RETRY_MS = 100;
 
 export type Backup = { path: string; sha256: string; sizeBytes: number };
 
@@ -38,23 +43,30 @@ export async function makeBackup(params: ImportParams, context: PhaseContext): P
 }
 
 async function copyPages(source: Source, path: string, context: PhaseContext): Promise<void> {
-  await rm(path, { force: true });
-  try {
-    await backup(source.db, path, {
-      rate: STEP_PAGES,
-      progress: ({ totalPages, remainingPages }) => {
-        context.progress({ done: totalPages - remainingPages, total: totalPages, unit: 'pages' });
-      },
-    });
-  } catch (error) {
-    context.signal.throwIfAborted();
-    throw fail(
-      'PhaseFailed',
-      `'${source.name}' could not be copied to the run's folder (${messageOf(error)}); see that the disk has room.`,
-      error,
-    );
+  const startedAt = performance.now();
+  for (;;) {
+    await rm(path, { force: true });
+    try {
+      await backup(source.db, path, { rate: STEP_PAGES });
+      return context.signal.throwIfAborted();
+    } catch (error) {
+      context.signal.throwIfAborted();
+      if (isLocked(error) && performance.now() - startedAt < LOCKED_WAIT_MS) {
+        await pause(LOCKED_RETRY_MS, context.signal);
+        continue;
+      }
+      throw fail(
+        'PhaseFailed',
+        `'${source.name}' could not be copied to the run's folder (${messageOf(error)}); see that no writer keeps it locked and that the disk has room.`,
+        error,
+      );
+    }
   }
-  context.signal.throwIfAborted();
+}
+
+/** A writer holds the file. The error of a backup then carries the code 0 ("not an error") as well as 5 or 6. */
+function isLocked(error: unknown): boolean {
+  return error instanceof Error && 'errcode' in error && [0, 5, 6].includes(Number(error.errcode) & 0xff);
 }
 
 /** One file without a journal beside it, checked and on the disk. */

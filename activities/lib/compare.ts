@@ -17,6 +17,7 @@ import type { Connection } from './postgres.ts';
 import { encodePage, offendersText, shorten } from './rows.ts';
 import { quote, readPages } from './sqlite.ts';
 import type { Source } from './sqlite.ts';
+import { breathe } from './wait.ts';
 
 /** Differences that are named; further ones are counted. */
 export const DIFFERENCES_NAMED_MAX = 10;
@@ -311,6 +312,7 @@ async function* readTarget(work: Work): AsyncGenerator<string[]> {
       const taken = await lines.take(work.chunkRows);
       if (taken.length === 0) return;
       yield taken;
+      await breathe(work.signal);
     }
   } finally {
     lines.close();

@@ -101,7 +101,9 @@ export async function checkIntegrity(source: Source, signal: AbortSignal): Promi
     { path: source.path, sql: ['PRAGMA integrity_check(10)', 'PRAGMA foreign_key_check'] },
     signal,
   );
-  const complaints = integrity.map((row) => String(row['integrity_check'])).filter((line) => line !== 'ok');
+  const complaints = integrity
+    .map((row) => String(row['integrity_check']).replace(/\s+/g, ' '))
+    .filter((line) => line !== 'ok');
   if (complaints.length > 0) {
     throw fail(
       'PreconditionFailed',

@@ -22,7 +22,6 @@ const SETTINGS = [
   `SET client_encoding = 'UTF8'`,
   `SET search_path = pg_catalog`,
   `SET standard_conforming_strings = on`,
-  `SET client_connection_check_interval = 1000`,
   `SET idle_in_transaction_session_timeout = 60000`,
   `SET statement_timeout = 0`,
   `SET lock_timeout = 5000`,
@@ -75,6 +74,8 @@ export async function withPostgres<T>(
   try {
     await client.connect();
     await client.query(SETTINGS);
+    // Not every platform's server has it; without it a cut socket is noticed later.
+    await client.query('SET client_connection_check_interval = 1000').catch(() => undefined);
     return await work({ name, client, query: (sql, values) => query(client, sql, values) });
   } catch (error) {
     context.signal.throwIfAborted();
@@ -125,10 +126,25 @@ export function sqlState(error: unknown): string | undefined {
   return error instanceof DatabaseError ? error.code : undefined;
 }
 
+function isTls(error: Error): boolean {
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  return (
+    /SSL connection/.test(error.message) ||
+    /^(?:CERT_|ERR_TLS_|ERR_SSL_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_)/.test(code)
+  );
+}
+
 function postgresError(name: string, error: unknown): never {
   if (failureType(error) !== undefined || !(error instanceof Error)) throw error;
   const state = sqlState(error) ?? '';
   const said = messageOf(error);
+  if (state === '' && isTls(error)) {
+    throw fail(
+      'PreconditionFailed',
+      `PostgreSQL '${name}' gives no trusted TLS connection (${said}); install its certificate authority for this worker, or write 'tls: disable' in the environment file.`,
+      error,
+    );
+  }
   if (state === '') {
     // Not an answer of the server: refused, reset, unknown host, time-out. Our own bugs carry no such code.
     if (error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError)

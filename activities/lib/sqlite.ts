@@ -106,7 +106,13 @@ function sqliteError(name: string, error: unknown): never {
 }
 
 /** Each row holds the cells of its `key` and then the table's columns in their order. */
-export type Page = { rows: Cell[][]; key: string[]; lastKey: Cell[] };
+export type Page = {
+  rows: Cell[][];
+  key: string[];
+  lastKey: Cell[];
+  /** The table ended here. Reading on would chase the rows that an application adds meanwhile, for ever. */
+  ended: boolean;
+};
 
 export type ReadOptions = {
   /** `storage`: by rowid, or by the primary key without one. `key`: by the primary key. */
@@ -131,6 +137,7 @@ export async function* readPages(
     );
     if (page.rows.length === 0) return;
     yield page;
+    if (page.ended) return;
     after = page.lastKey;
     await breathe(options.signal);
   }
@@ -151,14 +158,17 @@ function readPage(
   statement.setReturnArrays(true);
   const rows: Cell[][] = [];
   let sizeBytes = 0;
+  let cut = false;
   for (const found of statement.iterate(...(after ?? []))) {
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- setReturnArrays is not in the type of iterate
     const row = found as unknown as Cell[];
     for (const cell of row) sizeBytes += sizeOf(cell);
     rows.push(row);
-    if (sizeBytes >= PAGE_BYTES_MAX) break;
+    cut = sizeBytes >= PAGE_BYTES_MAX;
+    if (cut) break;
   }
-  return { rows, key, lastKey: rows.at(-1)?.slice(0, key.length) ?? [] };
+  const lastKey = rows.at(-1)?.slice(0, key.length) ?? [];
+  return { rows, key, lastKey, ended: !cut && rows.length < rowsMax };
 }
 
 function sizeOf(cell: Cell): number {

@@ -7,6 +7,7 @@ import type { PhaseContext } from '../phase.ts';
 import { fail } from './fail.ts';
 import { NoAnswer, request } from './http.ts';
 import type { HttpAnswer } from './http.ts';
+import { pause } from './wait.ts';
 
 /** Milliseconds for a read. */
 const READ_TIMEOUT_MS = 10_000;
@@ -14,6 +15,9 @@ const READ_TIMEOUT_MS = 10_000;
 const PUT_TIMEOUT_MS = 30_000;
 /** Rounds of read, decide, put before a switch that others keep changing is given up. */
 const ROUNDS = 5;
+/** Attempts of one read, and milliseconds between attempts of anything. */
+const READ_TRIES = 3;
+const PAUSE_MS = 200;
 
 export type SwitchReading = { value: string; etag: string };
 
@@ -48,11 +52,7 @@ export async function openSwitch(name: string, context: PhaseContext): Promise<S
   if (token !== undefined) headers['authorization'] = `Bearer ${token}`;
 
   const read = async (): Promise<SwitchReading> => {
-    const answer = await ask(
-      name,
-      { method: 'GET', url: target.url, headers, timeoutMs: READ_TIMEOUT_MS },
-      context,
-    );
+    const answer = await readPatiently(name, { url: target.url, headers }, context);
     return parseReading(name, target.values, answer);
   };
 
@@ -69,6 +69,7 @@ export async function openSwitch(name: string, context: PhaseContext): Promise<S
       });
       if (answer.status === 412) return 'changed';
       if (answer.status === 200 || answer.status === 204) return 'set';
+      if (mayPass(answer)) return 'unknown';
       throw refusal(name, answer, `setting it to '${value}'`);
     } catch (error) {
       // The change may have happened: only reading can tell. A request that is still under way carries the old ETag.
@@ -95,7 +96,9 @@ export async function openSwitch(name: string, context: PhaseContext): Promise<S
             `set it back, or decide by hand.`,
         );
       }
-      if ((await put(to, reading.etag)) !== 'set') continue;
+      const result = await put(to, reading.etag);
+      if (result === 'unknown') await pause(PAUSE_MS, context.signal);
+      if (result !== 'set') continue;
       const after = await read();
       if (after.value === to) return { found: first };
     }
@@ -108,7 +111,9 @@ export async function openSwitch(name: string, context: PhaseContext): Promise<S
   const probe = async (): Promise<string> => {
     for (let round = 0; round < ROUNDS; round += 1) {
       const reading = await read();
-      if ((await put(reading.value, reading.etag)) === 'set') return reading.value;
+      const result = await put(reading.value, reading.etag);
+      if (result === 'set') return reading.value;
+      if (result === 'unknown') await pause(PAUSE_MS, context.signal);
     }
     throw fail(
       'Unreachable',
@@ -119,21 +124,38 @@ export async function openSwitch(name: string, context: PhaseContext): Promise<S
   return { name, values: target.values, read, set, probe };
 }
 
-async function ask(
+/** Reading changes nothing, so it may be tried again: a connection that idled away is no reason to unwind a launch. */
+async function readPatiently(
   name: string,
-  input: { method: string; url: string; headers: Record<string, string>; timeoutMs: number },
+  input: { url: string; headers: Record<string, string> },
   context: PhaseContext,
 ): Promise<HttpAnswer> {
-  try {
-    return await request({ ...input, signal: context.signal });
-  } catch (error) {
-    if (!(error instanceof NoAnswer)) throw error;
-    throw fail(
-      'Unreachable',
-      `Switch '${name}' gave no answer (${error.message}); see that it runs and can be reached from this worker.`,
-      error,
-    );
+  for (let turn = 1; ; turn += 1) {
+    try {
+      const answer = await request({
+        method: 'GET',
+        ...input,
+        timeoutMs: READ_TIMEOUT_MS,
+        signal: context.signal,
+      });
+      if (!mayPass(answer) || turn === READ_TRIES) return answer;
+    } catch (error) {
+      if (!(error instanceof NoAnswer)) throw error;
+      if (turn === READ_TRIES) {
+        throw fail(
+          'Unreachable',
+          `Switch '${name}' gave no answer (${error.message}); see that it runs and can be reached from this worker.`,
+          error,
+        );
+      }
+    }
+    await pause(PAUSE_MS, context.signal);
   }
+}
+
+/** Trouble of the server, or of a proxy before it, that may be over in a moment. */
+function mayPass(answer: HttpAnswer): boolean {
+  return answer.status >= 500 || answer.status === 429;
 }
 
 function parseReading(name: string, values: string[], answer: HttpAnswer): SwitchReading {
@@ -172,7 +194,7 @@ function valueOf(body: string): string | undefined {
 }
 
 function refusal(name: string, answer: HttpAnswer, doing: string): never {
-  if (answer.status >= 500 || answer.status === 429) {
+  if (mayPass(answer)) {
     throw fail(
       'Unreachable',
       `Switch '${name}' answered ${answer.status} when ${doing}, expected 200; see its log.`,

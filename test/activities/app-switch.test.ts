@@ -127,7 +127,7 @@ test.each([
   ],
 ])('an answer %o is %s', async (answer, type, part) => {
   await using server = await startSwitchServer(['old', 'new']);
-  server.answers.push(answer);
+  server.answers.push(answer, answer, answer);
   const failure = await failureOf(appSwitch.read.run({ switch: 'mode', to: 'new' }, contextOf(server)));
   expect(failure.type).toBe(type);
   expect(failure.message).toContain(part);
@@ -139,4 +139,28 @@ test('a switch that is not there is unreachable', async () => {
   const failure = await failureOf(appSwitch.read.run({ switch: 'mode', to: 'new' }, contextOf(server)));
   expect(failure.type).toBe('Unreachable');
   expect(failure.message).toContain('ECONNREFUSED');
+});
+
+test('a switch that is busy for a moment is asked again', async () => {
+  await using server = await startSwitchServer(['old', 'new']);
+  server.answers.push(
+    { status: 503 },
+    { status: 200, headers: { etag: '"1"' }, body: '{"value":"old"}' },
+    { status: 502 },
+  );
+  await appSwitch.set.run(forward, contextOf(server));
+  expect(server.puts).toEqual(['new']);
+});
+
+test('a switch that somebody else keeps changing is given up', async () => {
+  await using server = await startSwitchServer(['old', 'new']);
+  const disturb = (): void => {
+    server.generation += 1;
+    server.beforePut = disturb;
+  };
+  server.beforePut = disturb;
+  const failure = await failureOf(appSwitch.set.run(forward, contextOf(server)));
+  expect(failure.type).toBe('Unreachable');
+  expect(failure.message).toContain("did not take the value 'new' in 5 rounds");
+  expect(server.value).toBe('old');
 });

@@ -3,6 +3,7 @@ import { readFile, readdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, test } from 'vitest';
+import type { PhaseResult } from '../../activities/phase.ts';
 import { exampleSql, makeImportWorld } from '../support/import-world.ts';
 import type { ImportPhase, ImportWorld } from '../support/import-world.ts';
 import { failureOf } from '../support/phase-context.ts';
@@ -12,6 +13,11 @@ const CELLS = ROWS * (5 + 6 + 4 + 2);
 
 async function runAll(world: ImportWorld, phases: ImportPhase[]): Promise<void> {
   for (const phase of phases) expect(await world.run(phase)).toMatchObject({ verdict: 'pass' });
+}
+
+function pathOf(result: PhaseResult): string {
+  const path = result.output?.['path'];
+  return typeof path === 'string' ? path : 'no path';
 }
 
 const UNTIL_COPY: ImportPhase[] = ['inspect', 'backup', 'hold-writes', 'copy'];
@@ -78,7 +84,7 @@ test('the backup is a whole copy with its own digest, and running it again leave
   await using world = await makeImportWorld({ sql: exampleSql(10) });
   await world.run('backup');
   const first = await world.run('backup');
-  const path = String(first.output?.['path']);
+  const path = pathOf(first);
   const bytes = await readFile(path);
   expect(first.output).toEqual({
     path,
@@ -407,6 +413,36 @@ test('the approval binds to schema, mapping, emptiness and the switch, not to co
   expect(Object.keys(first.binds ?? {})).toEqual(['schema', 'mapping', 'targetEmpty', 'switch']);
   world.change('CREATE TABLE more (id INTEGER PRIMARY KEY)');
   expect((await world.run('inspect')).binds).not.toEqual(first.binds);
+});
+
+test('a source that the application writes to is inspected and backed up whole', async () => {
+  await using world = await makeImportWorld({ sql: `PRAGMA journal_mode = WAL; ${exampleSql(ROWS)}` });
+  using writer = new DatabaseSync(world.path);
+  let written = 0;
+  const write = (): void => {
+    written += 1;
+    writer.exec(`INSERT INTO log VALUES (NULL, 'live ${written}')`);
+  };
+  const inspected = await world.run('inspect', world.context({ onProgress: write }));
+  expect(inspected.verdict).toBe('pass');
+  expect(written).toBeGreaterThan(10);
+  const result = await world.run('backup', world.context({ onProgress: write }));
+  using copy = new DatabaseSync(pathOf(result), { readOnly: true });
+  expect(copy.prepare('PRAGMA integrity_check').get()).toEqual({ integrity_check: 'ok' });
+  expect(copy.prepare('SELECT count(*) AS rows FROM users').get()).toEqual({ rows: ROWS });
+});
+
+test.each(['inspect', 'backup'] as const)('%s waits for a source that a writer has locked', async (phase) => {
+  await using world = await makeImportWorld({ sql: exampleSql(10) });
+  using writer = new DatabaseSync(world.path);
+  writer.exec('BEGIN EXCLUSIVE');
+  let released = false;
+  setTimeout(() => {
+    released = true;
+    writer.exec('COMMIT');
+  }, 300);
+  expect(await world.run(phase)).toMatchObject({ verdict: 'pass' });
+  expect(released).toBe(true);
 });
 
 const chinook = process.env['COUNTDOWN_TEST_SQLITE'];

@@ -73,7 +73,7 @@ test('a later try that answers passes', async () => {
 test('a missing header is named', async () => {
   await using server = await serve((_, response) => void response.end());
   const result = await httpCheck.check.run(paramsOf({ tries: 1 }), contextOf(server.url));
-  expect(result.summary).toBe("app GET /ready: found no header 'x-release', expected one (1 tries)");
+  expect(result.summary).toBe("app GET /ready: found no header 'x-release', expected one (1 try)");
 });
 
 test('a redirect is an answer, and nobody follows it', async () => {

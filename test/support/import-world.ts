@@ -10,6 +10,7 @@ import type { Json } from '../../procedures/plan.ts';
 import { makePhaseContext, makeTestFolder, postgresTarget } from './phase-context.ts';
 import type { TestContext, TestContextOptions } from './phase-context.ts';
 import { makeDatabase } from './postgres.ts';
+import type { TestDatabase } from './postgres.ts';
 import { startSwitchServer } from './switch-server.ts';
 import type { SwitchServer } from './switch-server.ts';
 
@@ -36,14 +37,14 @@ export type ImportWorld = AsyncDisposable & {
   change(sql: string): void;
 };
 
-/** Makes the world; `sql` makes the source, or `path` names a file that is there already. */
+/** Makes the world; `sql` makes the source, or `path` names a file that is there already. A given database outlives it. */
 export async function makeImportWorld(
   source: { sql: string } | { path: string },
-  { chunkRows = 100 }: { chunkRows?: number } = {},
+  { chunkRows = 100, database: given }: { chunkRows?: number; database?: TestDatabase } = {},
 ): Promise<ImportWorld> {
   const stack = new AsyncDisposableStack();
   const folder = stack.use(await makeTestFolder());
-  const database = stack.use(await makeDatabase());
+  const database = given ?? stack.use(await makeDatabase());
   const switchServer = stack.use(await startSwitchServer(IMPORT_VALUES));
   const path = 'path' in source ? source.path : join(folder.path, 'app.db');
   const { target, secrets } = postgresTarget(database.url);

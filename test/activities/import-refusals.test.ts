@@ -1,0 +1,260 @@
+/** What the import cannot carry exactly, each with its own words. */
+import { readFile, writeFile } from 'node:fs/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { makeImportWorld } from '../support/import-world.ts';
+import { failureOf } from '../support/phase-context.ts';
+import { makeDatabase } from '../support/postgres.ts';
+import type { TestDatabase } from '../support/postgres.ts';
+
+// One empty database for all: an inspection changes nothing in it.
+let shared: TestDatabase | undefined;
+beforeAll(async () => {
+  shared = await makeDatabase();
+});
+afterAll(async () => {
+  await shared?.[Symbol.asyncDispose]();
+});
+
+function database(): TestDatabase {
+  if (shared === undefined) throw new Error('The database of this file was not made.');
+  return shared;
+}
+
+async function refusalOf(sql: string): Promise<{ type: string | undefined; message: string }> {
+  await using world = await makeImportWorld({ sql }, { database: database() });
+  const failure = await failureOf(world.run('inspect'));
+  expect(world.switchServer.puts).toEqual([]);
+  return failure;
+}
+
+const T = 'CREATE TABLE t (id INTEGER PRIMARY KEY, c INT);';
+
+test.each([
+  ['a view', `${T} CREATE VIEW v AS SELECT 1`, 'view "v"'],
+  ['a trigger', `${T} CREATE TRIGGER g AFTER INSERT ON t BEGIN SELECT 1; END`, 'trigger "g" on "t"'],
+  [
+    'a generated column',
+    'CREATE TABLE t (a INT, b INT AS (a + 1) STORED)',
+    'generated or hidden column "t"."b"',
+  ],
+  ['a virtual table', `${T} CREATE VIRTUAL TABLE f USING fts5 (x)`, 'virtual table "f"'],
+  ['an index on an expression', `${T} CREATE INDEX i ON t (abs(c))`, 'index "i" on an expression'],
+  ['a partial index', `${T} CREATE INDEX i ON t (c) WHERE c > 0`, 'partial index "i"'],
+  ['a collation', 'CREATE TABLE t (a TEXT COLLATE NOCASE)', 'COLLATE of table "t"'],
+  [
+    'a collation of an index',
+    `CREATE TABLE t (a TEXT); CREATE INDEX i ON t (a COLLATE "NOCASE")`,
+    'COLLATE of index "i"',
+  ],
+  ['a CHECK constraint', 'CREATE TABLE t (a INT CHECK (a > 0))', 'CHECK constraint of table "t"'],
+  [
+    'a deferred foreign key',
+    `${T} CREATE TABLE u (t INT REFERENCES t DEFERRABLE INITIALLY DEFERRED)`,
+    'DEFERRABLE foreign key of table "u"',
+  ],
+  ['a conflict clause', 'CREATE TABLE t (a INT UNIQUE ON CONFLICT REPLACE)', 'ON CONFLICT of table "t"'],
+  ['a type that is not known', 'CREATE TABLE t (a JSON)', 'column "t"."a", declared JSON'],
+  ['a column without a type', 'CREATE TABLE t (a)', 'column "t"."a", declared without a type'],
+  [
+    'a default that is computed',
+    `CREATE TABLE t (a TEXT DEFAULT (datetime('now')))`,
+    `whose DEFAULT datetime('now') is not a value of type text`,
+  ],
+  [
+    'a default of another type',
+    `CREATE TABLE t (a DATE DEFAULT 'soon')`,
+    `whose DEFAULT 'soon' is not a value of type date`,
+  ],
+  ['a name that is too long', `CREATE TABLE "${'ü'.repeat(32)}" (a INT)`, 'of 64 bytes (at most 63)'],
+  [
+    'names that differ in case only',
+    'CREATE TABLE "Ä" (a INT); CREATE TABLE "ä" (a INT)',
+    'which differ in case only',
+  ],
+  [
+    'a column that PostgreSQL has already',
+    'CREATE TABLE t (xmin INT)',
+    'column name "t"."xmin", which PostgreSQL keeps for itself',
+  ],
+  [
+    'a foreign key to nowhere',
+    'CREATE TABLE t (a INT REFERENCES gone (id))',
+    'whose table "gone" does not exist',
+  ],
+  [
+    'a foreign key to columns that are not unique',
+    'CREATE TABLE p (x INT); CREATE TABLE t (a INT REFERENCES p (x))',
+    'whose columns in "p" are not unique',
+  ],
+  [
+    'a foreign key between types',
+    'CREATE TABLE p (x TEXT PRIMARY KEY); CREATE TABLE t (a INT REFERENCES p)',
+    'foreign key "t"."a" of type bigint to "p" of type text',
+  ],
+])('%s in the schema is refused', async (_, sql, named) => {
+  const { type, message } = await refusalOf(sql);
+  expect(message).toContain(named);
+  expect(message).toMatch(/^The schema of 'src' holds what cannot be carried exactly yet: /);
+  expect(type).toBe('NotSupported');
+});
+
+test('a word inside a string, a name or a comment is no constraint', async () => {
+  await using world = await makeImportWorld({
+    sql: `CREATE TABLE t (id INTEGER PRIMARY KEY, "check" TEXT DEFAULT 'CHECK (1)', [collate] TEXT /* CHECK */) -- DEFERRABLE
+      ; INSERT INTO t DEFAULT VALUES`,
+  });
+  expect(await world.run('inspect')).toMatchObject({ verdict: 'pass' });
+});
+
+test.each([
+  ['text among integers', 'INTEGER', `'abc'`, `c holds text 'abc', expected an integer`],
+  ['a real among integers', 'INT', '1.5', 'c holds real 1.5, expected an integer'],
+  ['text among reals', 'REAL', `'x'`, `c holds text 'x', expected a real number`],
+  [
+    'text among numerics',
+    'NUMERIC(10,2)',
+    `'1,50'`,
+    `c holds text '1,50', expected an integer or a finite real number`,
+  ],
+  ['infinity among numerics', 'NUMERIC', '9e999', 'c holds real Infinity'],
+  ['another number among booleans', 'BOOLEAN', '2', 'c holds integer 2, expected 0 or 1'],
+  ['a word among booleans', 'BOOLEAN', `'true'`, `c holds text 'true', expected 0 or 1`],
+  [
+    'a day that does not exist',
+    'DATE',
+    `'2023-02-29'`,
+    `c holds text '2023-02-29', expected a date as YYYY-MM-DD`,
+  ],
+  ['the year 0', 'DATE', `'0000-01-01'`, `c holds text '0000-01-01', expected a date`],
+  [
+    'a date without a time',
+    'DATETIME',
+    `'2023-01-01'`,
+    `c holds text '2023-01-01', expected a date and time`,
+  ],
+  ['seconds since 1970', 'TIMESTAMP', '1700000000', 'c holds integer 1700000000, expected a date and time'],
+  ['the hour 24', 'DATETIME', `'2023-01-01 24:00:00'`, `c holds text '2023-01-01 24:00:00', expected`],
+  [
+    'nanoseconds',
+    'DATETIME',
+    `'2023-01-01 00:00:00.1234567'`,
+    `c holds text '2023-01-01 00:00:00.1234567', expected`,
+  ],
+  [
+    'a blob among texts',
+    'TEXT',
+    `x'00ff'`,
+    'c holds a blob of 2 bytes, expected text without a NUL character',
+  ],
+  [
+    'a NUL in a text',
+    'VARCHAR(9)',
+    `CAST(x'610062' AS TEXT)`,
+    String.raw`c holds text 'a\x00b', expected text without a NUL character`,
+  ],
+  ['a text that is not UTF-8', 'TEXT', `CAST(x'61ff62' AS TEXT)`, 'c holds text that is not valid UTF-8'],
+  ['text among blobs', 'BLOB', `'abc'`, `c holds text 'abc', expected a blob`],
+])('%s stops the inspection, with table, row, column and value', async (_, declared, value, named) => {
+  const { type, message } = await refusalOf(
+    `CREATE TABLE t (id INTEGER PRIMARY KEY, c ${declared}); INSERT INTO t VALUES (1, NULL), (7, ${value})`,
+  );
+  expect(message).toContain(`1 cell of 'src' cannot be carried exactly: t id=7 ${named}`);
+  expect(type).toBe('VerificationFailed');
+});
+
+test('a text with a real replacement character is carried', async () => {
+  await using world = await makeImportWorld({
+    sql: `CREATE TABLE t (id INTEGER PRIMARY KEY, c TEXT); INSERT INTO t VALUES (1, char(65533))`,
+  });
+  expect(await world.run('inspect')).toMatchObject({ verdict: 'pass' });
+});
+
+test('moments with and without an offset in one column are refused', async () => {
+  const { message } = await refusalOf(
+    `CREATE TABLE t (id INTEGER PRIMARY KEY, c DATETIME); INSERT INTO t VALUES (1, '2023-01-01T00:00:00Z'), (2, '2023-01-01 00:00:00')`,
+  );
+  expect(message).toContain(
+    `t id=2 c holds text '2023-01-01 00:00:00', expected a date and time as YYYY-MM-DD HH:MM:SS with an offset`,
+  );
+});
+
+test('a NULL in a primary key, which SQLite lets pass, is refused', async () => {
+  const { message } = await refusalOf(
+    'CREATE TABLE t (a TEXT PRIMARY KEY, b INT); INSERT INTO t VALUES (NULL, 1)',
+  );
+  expect(message).toContain(
+    't rowid=1 a holds NULL, expected a value, because it is part of the primary key',
+  );
+});
+
+test('a value that no index entry can hold is refused', async () => {
+  const { message } = await refusalOf(
+    `CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT UNIQUE); INSERT INTO t VALUES (1, printf('%.*c', 3000, 'x'))`,
+  );
+  expect(message).toContain(
+    't id=1 a holds more than 2600 bytes, expected at most that, because an index covers it',
+  );
+});
+
+test('ten offenders are named and the others counted', async () => {
+  const { message } = await refusalOf(
+    `CREATE TABLE t (id INTEGER PRIMARY KEY, c INT);
+     WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250) INSERT INTO t SELECT i, 'x' FROM n`,
+  );
+  expect(message).toContain("250 cells of 'src' cannot be carried exactly: t id=1 c");
+  expect(message).toContain('t id=10 c');
+  expect(message).not.toContain('t id=11 c');
+  expect(message).toContain('; and 240 more.');
+});
+
+test('rows whose foreign key points at nothing are named', async () => {
+  const { type, message } = await refusalOf(
+    `PRAGMA foreign_keys = off; CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE t (id INTEGER PRIMARY KEY, p INT REFERENCES p); INSERT INTO t VALUES (4, 9)`,
+  );
+  expect(type).toBe('PreconditionFailed');
+  expect(message).toContain(
+    `'src' has 1 rows whose foreign key points at nothing: t rowid=4 has no parent in p`,
+  );
+});
+
+test('a source without tables is refused', async () => {
+  expect((await refusalOf('PRAGMA user_version = 1')).message).toContain("'src' has no tables");
+});
+
+test('another encoding is refused', async () => {
+  const { message } = await refusalOf(`PRAGMA encoding = 'UTF-16le'; CREATE TABLE t (a TEXT)`);
+  expect(message).toContain("'src' is stored as UTF-16le, expected UTF-8");
+});
+
+test('a file that is no database is refused', async () => {
+  await using world = await makeImportWorld({ sql: T }, { database: database() });
+  await writeFile(world.path, 'this is not a database, but a text that is long enough to look like one');
+  expect(await failureOf(world.run('inspect'))).toMatchObject({
+    type: 'PreconditionFailed',
+    message: expect.stringContaining("'src' is not an intact SQLite database"),
+  });
+});
+
+test('a damaged file is refused with what is damaged', async () => {
+  await using world = await makeImportWorld(
+    { sql: `${T} CREATE INDEX i ON t (c); INSERT INTO t VALUES (1, 2), (3, 4)` },
+    { database: database() },
+  );
+  world.change('DROP INDEX i; CREATE INDEX i ON t (c)');
+  const bytes = await readFile(world.path);
+  // The second page is the table, the third the index: its two entries are gone, and its count says so.
+  bytes.writeUInt16BE(0, 2 * 4096 + 3);
+  await writeFile(world.path, bytes);
+  expect(await failureOf(world.run('inspect'))).toMatchObject({
+    type: 'PreconditionFailed',
+    message: expect.stringMatching(/^'src' is damaged: .*missing from index i/),
+  });
+});
+
+test('a file that is not there is refused', async () => {
+  await using world = await makeImportWorld({ path: '/nonexistent/app.db' }, { database: database() });
+  expect(await failureOf(world.run('inspect'))).toMatchObject({
+    type: 'PreconditionFailed',
+    message: expect.stringContaining("The file of 'src' was not found"),
+  });
+});
