@@ -1,4 +1,11 @@
-/** The environment file: what a runbook may touch here, who the people are, and what must be approved at least. */
+/**
+ * The environment file: what a runbook may touch here, who the people are, and what must be approved at least. API and
+ * worker each read their own copy. It holds references to secrets, never secrets.
+ */
+import { environmentProblems, environmentSchema } from './environment-schema.ts';
+import { PlanProblem } from './problem.ts';
+import { problemsOf } from './schema.ts';
+import { readYaml } from './yaml.ts';
 
 /** Where a secret is read, inside an activity and nowhere else. */
 export type SecretRef = { env: string } | { file: string };
@@ -50,6 +57,19 @@ export type Environment = {
   approvals: { least: Partial<Record<LeastEffect, ApprovalAsked>> };
   retention?: { leastMs: number };
 };
+
+/** The environment that the text describes, every default filled in. Throws PlanProblem with all that is wrong. */
+export function parseEnvironment(text: string, file: string): Environment {
+  const source = readYaml(text, file, 'EnvironmentInvalid');
+  const parsed = environmentSchema.safeParse(source.value);
+  if (!parsed.success) {
+    const at = { base: [], value: source.value, code: 'EnvironmentInvalid' as const };
+    throw new PlanProblem(problemsOf(parsed.error, source, at));
+  }
+  const problems = environmentProblems(parsed.data, source);
+  if (problems.length > 0) throw new PlanProblem(problems);
+  return parsed.data;
+}
 
 /** The roles that the file names the person in; everybody named in it is a viewer besides. */
 export function rolesOf(environment: Environment, person: string): RoleName[] {

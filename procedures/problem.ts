@@ -42,7 +42,8 @@ export class PlanProblem extends Error {
   }
 }
 
-/** Columns of the terminal that the text of one line may take. */
+/** Columns of a terminal, and those that the text of one line may take. */
+const COLUMNS_MAX = 105;
 const LINE_WIDTH_MAX = 90;
 
 /** The problem as a terminal shows it: the line, a caret line below it, and what to do. */
@@ -54,8 +55,11 @@ export function render(problem: Problem, text: string): string {
   const shown = source.slice(from, from + LINE_WIDTH_MAX);
   const at = Math.min(column - 1 - from, shown.length);
   const carets = '^'.repeat(Math.max(1, Math.min(problem.length, shown.length - at)));
-  const gutter = String(line).padStart(5);
-  const lines = [head, `${gutter} | ${shown}`, `${' '.repeat(5)} | ${' '.repeat(at)}${carets} ${message}`];
+  const margin = `${' '.repeat(5)} | `;
+  const marked = `${margin}${' '.repeat(at)}${carets}`;
+  const isShort = marked.length + 1 + message.length <= COLUMNS_MAX;
+  const lines = [head, `${String(line).padStart(5)} | ${shown}`, isShort ? `${marked} ${message}` : marked];
+  if (!isShort) lines.push(`${margin}${message}`);
   if (hint !== undefined) lines.push(`do    ${hint}`);
   return lines.join('\n');
 }

@@ -1,0 +1,82 @@
+/** What an approval asks, as runbooks and environment files write it, and how the two are put together. */
+import { z } from 'zod';
+import type { ApprovalAsked } from './environment.ts';
+import {
+  APPROVAL_EXPIRES_MS,
+  APPROVAL_EXPIRES_MS_MAX,
+  APPROVAL_REMIND_MS,
+  INSPECT_FRESH_MS,
+  MINUTE_MS,
+  SECOND_MS,
+} from './limits.ts';
+import type { Approval } from './plan.ts';
+import { durationSchema, exact, later, nameSchema, refusedKey } from './schema.ts';
+
+/** Votes that one group can be asked for. */
+const VOTES_A_GROUP_MAX = 20;
+
+const fromSchema = z
+  .record(nameSchema, z.int('a count, such as 1').min(1, 'at least 1').max(VOTES_A_GROUP_MAX), {
+    error: (issue) =>
+      issue.code === 'invalid_type' ? 'a count for each group, as in { sre: 1, owner: 1 }' : undefined,
+  })
+  .refine((from) => Object.keys(from).length > 0, {
+    error: 'from is empty, expected a count for each group.',
+    params: { hint: 'write  from: { sre: 1, owner: 1 }' },
+  });
+
+export const approvalSchema = exact({
+  from: fromSchema,
+  via: z.enum(['any', 'slack', 'api']).exactOptional(),
+  expires: durationSchema({ ms: SECOND_MS }, { ms: APPROVAL_EXPIRES_MS_MAX }).exactOptional(),
+  remindEvery: durationSchema({ ms: MINUTE_MS }, { ms: APPROVAL_EXPIRES_MS_MAX }).exactOptional(),
+  comment: later(
+    'comment comes with a later version: a reason is optional to approve and required to reject.',
+    'take it away',
+  ),
+  atLeast: refusedKey({
+    message: 'atLeast is not how votes are counted, expected a count for each group under from.',
+    hint: 'write  from: { sre: 1, owner: 1 }',
+  }),
+}).transform(({ from, via, expires, remindEvery }): ApprovalAsked => ({
+  from,
+  ...(via === undefined ? {} : { via }),
+  ...(expires === undefined ? {} : { expiresMs: expires }),
+  ...(remindEvery === undefined ? {} : { remindEveryMs: remindEvery }),
+}));
+
+/**
+ * The least that the environment asks and what the runbook adds: of each group the greater count, of the times the
+ * shorter, of the doors the narrower. `doors` where the two name different doors, so that nobody could answer.
+ */
+export function mergeApprovals(
+  least: ApprovalAsked | undefined,
+  added: ApprovalAsked | undefined,
+  covers: string[],
+): Approval | 'doors' | undefined {
+  const asked = [least, added].filter((one) => one !== undefined);
+  if (asked.length === 0) return undefined;
+  const doors = new Set(asked.map(({ via }) => via ?? 'any').filter((via) => via !== 'any'));
+  if (doors.size > 1) return 'doors';
+  const from: Record<string, number> = {};
+  for (const [group, count] of asked.flatMap((one) => Object.entries(one.from))) {
+    from[group] = Math.max(from[group] ?? 0, count);
+  }
+  return {
+    from,
+    expiresMs: Math.min(
+      ...asked.map(({ expiresMs }) => expiresMs ?? Infinity),
+      asked.some(hasExpiry) ? Infinity : APPROVAL_EXPIRES_MS,
+    ),
+    via: [...doors][0] ?? 'any',
+    remindEveryMs: Math.min(
+      ...asked.map(({ remindEveryMs }) => remindEveryMs ?? Infinity),
+      asked.some(hasReminder) ? Infinity : APPROVAL_REMIND_MS,
+    ),
+    freshMs: INSPECT_FRESH_MS,
+    covers,
+  };
+}
+
+const hasExpiry = (asked: ApprovalAsked) => asked.expiresMs !== undefined;
+const hasReminder = (asked: ApprovalAsked) => asked.remindEveryMs !== undefined;

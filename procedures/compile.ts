@@ -1,0 +1,105 @@
+/**
+ * From a runbook to a plan: pure, and touches nothing. Every default is filled in, every timeout and undo fixed, and each
+ * target's entry in the environment file is named by its digest.
+ *
+ *   params ─▶ steps (each kind plans its phases) ─▶ what holds between steps ─▶ approvals ─▶ the plan
+ */
+import { Collector } from './collector.ts';
+import type { Environment } from './environment.ts';
+import { PHASES_MAX } from './limits.ts';
+import { finishPhase, fingerprintOf, greatestEffect, poolOf } from './phases.ts';
+import { takeParams } from './params.ts';
+import { type Json, type Phase, type Plan, type Step } from './plan.ts';
+import { type PlannedStep, checkSteps, planSteps } from './plan-steps.ts';
+import { placeApprovals } from './place-approvals.ts';
+import type { Runbook } from './runbook.ts';
+import { pointerOf } from './yaml.ts';
+
+export type CompileInput = {
+  runbook: Runbook;
+  environment: Environment;
+  /** Params of the run by name. */
+  params: Readonly<Record<string, Json>>;
+  /** sha256 of canonical JSON. */
+  digest(json: Json): string;
+};
+
+/** Throws PlanProblem with everything that is wrong; nothing else is thrown for any runbook, environment and params. */
+export function compile(input: CompileInput): Plan {
+  const { runbook, environment } = input;
+  const found = new Collector(runbook.source);
+  const params = takeParams(runbook.params, input.params);
+  for (const { param, isDeclared, message, hint } of params.wrong) {
+    const path = isDeclared ? ['params', param] : ['params'];
+    found.add(path, {
+      code: 'ParamsInvalid',
+      message,
+      hint,
+      pointer: pointerOf(['params', param]),
+      part: 'key',
+    });
+  }
+  found.finish();
+
+  const planned = planSteps(runbook, environment, params.values, found);
+  checkSteps(planned, found);
+  found.finish();
+
+  const phases = planned.flatMap((step) =>
+    step.drafts.map((draft) => finishPhase(step, draft, environment, found)),
+  );
+  if (phases.length > PHASES_MAX) {
+    const message = `The runbook has ${phases.length} phases, expected at most ${PHASES_MAX}.`;
+    found.add(['steps'], { message, hint: 'write two runbooks', part: 'key' });
+  }
+  placeApprovals(planned, phases, environment, found);
+  found.finish();
+  return assemble(input, params.values, planned, phases);
+}
+
+function assemble(
+  { runbook, environment, digest }: CompileInput,
+  params: Record<string, Json>,
+  planned: readonly PlannedStep[],
+  phases: Phase[],
+): Plan {
+  const reached = unique(phases.flatMap((phase) => phase.targets));
+  const changed = unique(phases.flatMap((phase) => (phase.effect === 'none' ? [] : phase.targets)));
+  const fingerprints = changed.flatMap((target) => fingerprintOf(target, environment) ?? []);
+  const steps = planned.map(({ step }): Step => {
+    const own = phases.filter((phase) => phase.step === step.id);
+    return {
+      id: step.id,
+      kind: step.uses,
+      effect: greatestEffect(own.map((phase) => phase.effect)),
+      onFail: step.onFail,
+      phases: own.map((phase) => phase.id),
+    };
+  });
+  return {
+    version: 1,
+    runbook: { name: runbook.name, digest: digest(runbook.source.value) },
+    environment: environment.environment,
+    params,
+    steps,
+    phases,
+    targets: Object.fromEntries(
+      reached.map((name) => {
+        const target = environment.targets[name];
+        if (target === undefined)
+          throw new Error(`A phase reaches target '${name}', which nobody looked up: this is a bug.`);
+        return [name, { kind: target.kind, pool: poolOf(target), digest: digest(target as Json) }];
+      }),
+    ),
+    fingerprints,
+    unverifiable: changed.filter((name) => !fingerprints.some(({ target }) => target === name)),
+    rollback: runbook.rollback,
+    leases: Object.fromEntries(
+      reached.map((name) => [name, changed.includes(name) ? ('exclusive' as const) : ('shared' as const)]),
+    ),
+  };
+}
+
+function unique(names: readonly string[]): string[] {
+  return [...new Set(names)].sort();
+}

@@ -1,0 +1,242 @@
+/** What an environment file may say, key by key. Keys of later versions are known here, so that they are refused by name. */
+import { z } from 'zod';
+import { approvalSchema } from './approval-asked.ts';
+import type { Environment, Target } from './environment.ts';
+import { SECOND_MS } from './limits.ts';
+import { nearest } from './nearest.ts';
+import type { Problem } from './problem.ts';
+import { durationSchema, exact, later, lineSchema, listOr, nameSchema } from './schema.ts';
+import { DURATION_MS_MAX } from './units.ts';
+import type { Path, Source } from './yaml.ts';
+
+const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
+
+const secretSchema = z
+  .strictObject(
+    {
+      env: z.string().regex(ENV_NAME, 'the name of an environment variable').exactOptional(),
+      file: z
+        .string()
+        .regex(/^\/\S{1,1000}$/, 'an absolute path')
+        .exactOptional(),
+    },
+    {
+      error: (issue) =>
+        issue.code === 'unrecognized_keys'
+          ? '["env","file"]'
+          : 'a reference, { env: NAME } or { file: /path }; a secret itself never stands here',
+    },
+  )
+  .refine((one) => (one.env === undefined) !== (one.file === undefined), {
+    error: 'A secret is read from one place, expected either env or file.',
+    params: { hint: 'write  { env: NAME }  or  { file: /path }' },
+  })
+  .transform((one) => (one.env === undefined ? { file: one.file ?? '' } : { env: one.env }));
+
+const urlSchema = z.string('an address that begins with http:// or https://').superRefine((text, context) => {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const isWeb = url?.protocol === 'http:' || url?.protocol === 'https:';
+  if (!isWeb || text.length > 1_000 || /\s/.test(text)) {
+    context.addIssue({
+      code: 'custom',
+      message: '',
+      params: { expected: 'an address that begins with http:// or https://' },
+    });
+  } else if (url.username !== '' || url.password !== '') {
+    const message = 'The address holds a user or a password, expected neither: secrets are references.';
+    context.addIssue({
+      code: 'custom',
+      message,
+      params: { hint: 'take them out, and write  token: { env: NAME }  where one is needed' },
+    });
+  } else if (url.search !== '' || url.hash !== '') {
+    context.addIssue({ code: 'custom', message: '', params: { expected: 'an address without ? and #' } });
+  }
+});
+
+const worker = nameSchema.exactOptional();
+const laterMetrics = later('metrics comes with a later version of the http target.', 'take it away');
+
+const switchValue = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9._-]{0,39}$/i, 'a short word of letters, digits, dots and hyphens');
+
+const targetKinds = {
+  http: exact({
+    kind: z.literal('http'),
+    url: urlSchema,
+    worker,
+    metrics: laterMetrics,
+    secrets: later('secrets comes with a later version of the http target.', 'take it away'),
+    maxRate: later('maxRate comes with a later version of the http target.', 'take it away'),
+    tokens: later('tokens comes with a later version of the http target.', 'take it away'),
+  }),
+  sqlite: exact({
+    kind: z.literal('sqlite'),
+    path: z
+      .string()
+      .regex(/^\/[^\0]{1,1000}$/, 'an absolute path, the same for everybody who reads this file'),
+    worker,
+  }),
+  postgres: exact({
+    kind: z.literal('postgres'),
+    host: z.string().regex(/^[A-Za-z0-9.:_-]{1,255}$/, 'the name or address of a machine'),
+    port: z.int().min(1).max(65_535).default(5_432),
+    database: lineSchema(63),
+    user: lineSchema(63),
+    password: secretSchema.exactOptional(),
+    tls: z.enum(['verify-full', 'disable']).default('verify-full'),
+    worker,
+  }),
+  switch: exact({
+    kind: z.literal('switch'),
+    url: urlSchema,
+    token: secretSchema.exactOptional(),
+    values: z
+      .array(switchValue)
+      .min(2, 'at least 2 values')
+      .max(20)
+      .refine((values) => new Set(values).size === values.length, {
+        error: 'A value stands in values twice, expected once.',
+      }),
+    worker,
+  }),
+};
+
+const LATER_KINDS = ['files', 's3', 'router', 'prometheus', 'postgres-scratch', 'k6'];
+
+const laterKind = (kind: string) =>
+  z.looseObject({ kind: z.literal(kind) }).superRefine((_, context) => {
+    const message = `Targets of kind '${kind}' come with a later version, expected ${listOr(Object.keys(targetKinds))}.`;
+    context.addIssue({
+      code: 'custom',
+      message,
+      path: ['kind'],
+      params: { code: 'NotSupported', hint: 'take the target away' },
+    });
+  });
+
+const targetSchema = z.discriminatedUnion(
+  'kind',
+  [
+    targetKinds.http,
+    targetKinds.sqlite,
+    targetKinds.postgres,
+    targetKinds.switch,
+    ...LATER_KINDS.map(laterKind),
+  ],
+  {
+    error: (issue) => (issue.code === 'invalid_union' ? listOr(Object.keys(targetKinds)) : undefined),
+  },
+);
+
+const peopleList = z.array(nameSchema).max(1_000);
+
+const groupSchema = z
+  .array(nameSchema, 'a list of people, as in [ana, ben]; groups that Slack keeps come with a later version')
+  .max(1_000);
+
+export const environmentSchema = exact({
+  environment: nameSchema,
+  protected: z.boolean().default(false),
+  worker,
+  targets: z.record(nameSchema, targetSchema).default({}),
+  people: z
+    .record(
+      nameSchema,
+      exact({ email: lineSchema(254).exactOptional(), slack: lineSchema(60).exactOptional() }),
+    )
+    .default({}),
+  roles: exact({
+    operator: peopleList.default([]),
+    admin: peopleList.default([]),
+    auditor: peopleList.default([]),
+  }).default({ operator: [], admin: [], auditor: [] }),
+  groups: z.record(nameSchema, groupSchema).default({}),
+  approvals: exact({
+    least: exact({
+      reversible: approvalSchema.exactOptional(),
+      costly: approvalSchema.exactOptional(),
+      irreversible: approvalSchema.exactOptional(),
+    }).default({}),
+    escalate: later('escalate comes with a later version.', 'take it away'),
+  }).default({ least: {} }),
+  retention: exact({ least: durationSchema({ ms: SECOND_MS }, { ms: DURATION_MS_MAX }) }).exactOptional(),
+  slack: later('slack comes with a later version.', 'take it away'),
+  windows: later(
+    'windows come with a later version.',
+    'take them away, and start runs inside the hours that are meant',
+  ),
+  changeFreezes: later(
+    'changeFreezes come with a later version.',
+    'take them away, and start no run on those dates',
+  ),
+}).transform(
+  ({
+    environment,
+    protected: isProtected,
+    worker: pool,
+    targets,
+    people,
+    roles,
+    groups,
+    approvals,
+    retention,
+  }): Environment => ({
+    environment,
+    protected: isProtected,
+    targets: Object.fromEntries(
+      Object.entries(targets).map(([name, target]) => [name, inPool(target as Target, pool)]),
+    ),
+    people,
+    roles,
+    groups,
+    approvals: { least: approvals.least },
+    ...(retention === undefined ? {} : { retention: { leastMs: retention.least } }),
+  }),
+);
+
+/** The file's own `worker` is that of every target that names none. */
+function inPool(target: Target, pool: string | undefined): Target {
+  return target.worker !== undefined || pool === undefined ? target : { ...target, worker: pool };
+}
+
+/** What one key cannot know alone: names that another part of the file must have. */
+export function environmentProblems(environment: Environment, source: Source): Problem[] {
+  const people = Object.keys(environment.people);
+  const groups = Object.keys(environment.groups);
+  const problems: Problem[] = [];
+  const check = (what: string, name: string, known: string[], path: Path, part: 'key' | 'value') => {
+    if (known.includes(name)) return;
+    const near = nearest(name, known);
+    problems.push({
+      ...source.place(path, part),
+      code: 'EnvironmentInvalid',
+      message: `'${name}' is no ${what} of this file, expected ${listOr(known)}.`,
+      hint: near === undefined ? `add ${name} to the file, or take the name away` : `write ${near}`,
+    });
+  };
+  for (const [list, members] of [
+    ...Object.entries(environment.roles).map(([role, names]) => [['roles', role], names] as const),
+    ...Object.entries(environment.groups).map(([group, names]) => [['groups', group], names] as const),
+  ]) {
+    for (const [index, person] of members.entries()) {
+      check('person', person, people, [...list, index], 'value');
+      if (members.indexOf(person) < index) {
+        const message = `'${person}' stands in ${list.join('.')} twice, expected once.`;
+        problems.push({
+          ...source.place([...list, index]),
+          code: 'EnvironmentInvalid',
+          message,
+          hint: 'take one of the two away',
+        });
+      }
+    }
+  }
+  for (const [effect, asked] of Object.entries(environment.approvals.least)) {
+    for (const group of Object.keys(asked.from)) {
+      check('group', group, groups, ['approvals', 'least', effect, 'from', group], 'key');
+    }
+  }
+  return problems;
+}

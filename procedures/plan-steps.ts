@@ -1,0 +1,151 @@
+/** Each step planned by its kind, and what must hold between the steps of one runbook. */
+import type { Collector } from './collector.ts';
+import type { Environment } from './environment.ts';
+import { procedureOf } from './index.ts';
+import { nearest } from './nearest.ts';
+import { type Json, isWait } from './plan.ts';
+import type { DraftPhase, StepBefore } from './procedure.ts';
+import { type Filled, fillParams, unescapeText } from './references.ts';
+import type { Runbook, RunbookStep } from './runbook.ts';
+import { listOr, problemsOf } from './schema.ts';
+import { type Path, pointerOf } from './yaml.ts';
+
+export type PlannedStep = {
+  step: RunbookStep;
+  /** Where the step stands in the runbook. */
+  path: Path;
+  drafts: DraftPhase[];
+  isPointOfNoReturn: boolean;
+  belowPointOfNoReturn: boolean;
+};
+
+/** Every step, also those that cannot be planned (without phases): their problems are noted. */
+export function planSteps(
+  runbook: Runbook,
+  environment: Environment,
+  params: Record<string, Json>,
+  found: Collector,
+): PlannedStep[] {
+  const before: StepBefore[] = [];
+  let below = false;
+  return runbook.steps.map((step, index) => {
+    const path = ['steps', index];
+    const procedure = procedureOf(step.uses);
+    const filled = fillParams(step.with, params);
+    checkReferences(filled, runbook, index, found);
+    const parsed = procedure.params.safeParse(filled.value);
+    let drafts: DraftPhase[] = [];
+    if (parsed.success) {
+      drafts = procedure.plan({
+        step: step.id,
+        params: parsed.data,
+        environment,
+        before: [...before],
+        belowPointOfNoReturn: below,
+        refuse: ({ field, ...note }) => found.add([...path, 'with', ...field], note),
+      });
+      before.push({ id: step.id, kind: step.uses, params: parsed.data });
+    } else {
+      const at = { base: [...path, 'with'], value: filled.value, code: 'RunbookInvalid' as const };
+      const echoes = filled.bad.map((bad) => pointerOf([...path, 'with', ...bad.path]));
+      found.push(
+        problemsOf(parsed.error, runbook.source, at).filter(({ pointer }) => !echoes.includes(pointer)),
+      );
+    }
+    if (drafts.some(({ run }) => isWait(run))) refuseOutputs(filled, path, step.uses, found);
+    const planned: PlannedStep = {
+      step,
+      path,
+      drafts: drafts.map(withPlainText),
+      isPointOfNoReturn: step.uses === 'point-of-no-return',
+      belowPointOfNoReturn: below,
+    };
+    below ||= planned.isPointOfNoReturn;
+    return planned;
+  });
+}
+
+/** A reference names a declared param, or an output of a step above. */
+function checkReferences(filled: Filled, runbook: Runbook, index: number, found: Collector): void {
+  const at = (path: Path): Path => ['steps', index, 'with', ...path];
+  for (const { path, text, param } of filled.bad) {
+    const known = Object.keys(runbook.params);
+    const near = param === undefined ? undefined : nearest(param, known);
+    const message =
+      param === undefined
+        ? `'${text}' is no reference, expected $(params.NAME) or $(STEP.OUTPUT).`
+        : `The runbook has no param '${param}', expected ${known.length === 0 ? 'one that params declares' : listOr(known)}.`;
+    const hint =
+      param === undefined
+        ? 'write  $$(  where the text itself is meant'
+        : near === undefined
+          ? `add ${param} to params`
+          : `write  $(params.${near})`;
+    found.add(at(path), { message, hint });
+  }
+  const above = runbook.steps.slice(0, index);
+  for (const { path, step, output } of filled.outputs) {
+    const named = runbook.steps.find(({ id }) => id === step);
+    const giver = above.find(({ id }) => id === step);
+    const names = giver === undefined ? [] : Object.keys(procedureOf(giver.uses).output.shape);
+    if (giver !== undefined && names.includes(output)) continue;
+    const reference = `$(${step}.${output})`;
+    if (giver !== undefined) {
+      const near = nearest(output, names);
+      const message = `${reference} names no output of ${step} (${giver.uses}), expected ${listOr(names)}.`;
+      found.add(at(path), {
+        message,
+        hint: near === undefined ? 'use one of its outputs' : `write  $(${step}.${near})`,
+      });
+    } else if (named === undefined) {
+      const near = nearest(step, [...above.map(({ id }) => id), 'params']);
+      const message = `${reference} names no step of this runbook, expected one that stands above.`;
+      found.add(at(path), {
+        message,
+        hint: near === undefined ? 'use the id of a step above' : `write  $(${near}.${output})`,
+      });
+    } else {
+      const message = `${reference} names a step that does not stand above this one, so it has no outputs yet.`;
+      found.add(at(path), { message, hint: `put ${step} above this step` });
+    }
+  }
+}
+
+/** A step that only waits calls nothing, so nobody would fill in what another step found. */
+function refuseOutputs(filled: Filled, path: Path, kind: string, found: Collector): void {
+  for (const { path: field, step, output } of filled.outputs) {
+    const message = `$(${step}.${output}) cannot stand in a step of kind ${kind}, expected plain text or params.`;
+    found.add([...path, 'with', ...field], { message, hint: 'write it in words' });
+  }
+}
+
+function withPlainText(draft: DraftPhase): DraftPhase {
+  if (!isWait(draft.run) || draft.run.wait !== 'point-of-no-return') return draft;
+  return { ...draft, run: { ...draft.run, because: unescapeText(draft.run.because) } };
+}
+
+/** One point of no return; above it nothing irreversible, and every effect with its undo and its probe. */
+export function checkSteps(planned: readonly PlannedStep[], found: Collector): void {
+  const lines = planned.filter(({ isPointOfNoReturn }) => isPointOfNoReturn);
+  for (const { path } of lines.slice(1)) {
+    const message = `A second point of no return stands here, expected one: ${lines[0]?.step.id} is above it.`;
+    found.add([...path, 'uses'], { code: 'PointOfNoReturn', message, hint: 'take this step away' });
+  }
+  for (const { step, path, drafts, belowPointOfNoReturn, isPointOfNoReturn } of planned) {
+    if (belowPointOfNoReturn || isPointOfNoReturn) continue;
+    for (const draft of drafts) checkDraft(draft, `${step.id}/${draft.name}`, [...path, 'uses'], found);
+  }
+}
+
+function checkDraft(draft: DraftPhase, id: string, path: Path, found: Collector): void {
+  if (draft.effect === 'none') return;
+  const hint = 'put a point-of-no-return step above it';
+  if (draft.effect === 'irreversible') {
+    const message = `${id} cannot be undone, expected a point of no return above it.`;
+    found.add(path, { code: 'PointOfNoReturn', message, hint });
+  } else if (draft.undo === undefined || draft.probe === undefined) {
+    const missing = draft.undo === undefined ? 'undo' : 'probe';
+    const message = `${id} has an effect and no ${missing}, expected both above a point of no return.`;
+    found.add(path, { code: 'PointOfNoReturn', message, hint });
+  }
+}

@@ -1,0 +1,89 @@
+/** The shape of a procedure: a kind of step, with its params, its outputs, and one pure function that plans its phases. */
+import type { z } from 'zod';
+import type { Environment, Target } from './environment.ts';
+import type { Call, Effect, Json, Limits, Wait } from './plan.ts';
+import { nearest } from './nearest.ts';
+import type { ProblemCode } from './problem.ts';
+import { listOr } from './schema.ts';
+import type { Path } from './yaml.ts';
+
+/** A phase as its kind plans it. The compiler adds what does not depend on the kind: id, pool, approval, every default. */
+export type DraftPhase = {
+  /** Unique within the step; its id is `step/name`, or the step's where the step has one phase. */
+  name: string;
+  title: string;
+  effect: Effect;
+  /** What the phase reaches, first what it changes. */
+  targets: string[];
+  run: Call | Wait;
+  /** Required with an effect that is not irreversible. */
+  undo?: Call;
+  undoTitle?: string;
+  /** Required with an effect. */
+  probe?: Call;
+  /** Milliseconds, while no history is known. */
+  expected: { runMs: number; undoMs: number };
+  limits: { timeoutMs: number } & Partial<Limits>;
+};
+
+/** A field of the step's `with` that cannot stand, and why. */
+export type Refusal = { field: Path; code?: ProblemCode; message: string; hint?: string };
+
+/** A step that stands earlier in the runbook. */
+export type StepBefore = { id: string; kind: string; params: unknown };
+
+export type PlanInput<P> = {
+  step: string;
+  /** As the kind's schema gives them, params of the runbook filled in. */
+  params: P;
+  environment: Environment;
+  before: readonly StepBefore[];
+  belowPointOfNoReturn: boolean;
+  /** Notes what is wrong; planning goes on, so that all of it is found. */
+  refuse(refusal: Refusal): void;
+};
+
+export type Procedure<S extends z.ZodType = z.ZodType> = {
+  /** As it stands after `uses`. */
+  kind: string;
+  /** One line for lists of kinds. */
+  summary: string;
+  params: S;
+  /** What later steps may refer to as `$(STEP.NAME)`: the union of what its phases give. */
+  output: z.ZodObject;
+  /** Touches nothing, knows no time, and gives the same phases for the same input. */
+  plan(input: PlanInput<z.output<S>>): DraftPhase[];
+};
+
+/** The environment's entry of a target. Refuses TargetUnknown, or RunbookInvalid where it is of another kind, and gives undefined. */
+export function targetOf<K extends Target['kind']>(
+  { environment, refuse }: Pick<PlanInput<unknown>, 'environment' | 'refuse'>,
+  field: Path,
+  name: string,
+  kind: K,
+): Extract<Target, { kind: K }> | undefined {
+  const target = Object.hasOwn(environment.targets, name) ? environment.targets[name] : undefined;
+  const fitting = Object.keys(environment.targets).filter((one) => environment.targets[one]?.kind === kind);
+  const near = nearest(name, fitting);
+  const hint = near === undefined ? undefined : { hint: `write ${near}` };
+  if (target === undefined) {
+    refuse({
+      field,
+      code: 'TargetUnknown',
+      message: `Environment ${environment.environment} has no target '${name}', expected ${listOr(fitting)}.`,
+      ...(hint ?? { hint: `use a target of kind ${kind}, or add one to the environment file` }),
+    });
+    return undefined;
+  }
+  if (target.kind !== kind) {
+    const message = `Target '${name}' is of kind ${target.kind}, expected one of kind ${kind}: ${listOr(fitting)}.`;
+    refuse({ field, message, ...hint });
+    return undefined;
+  }
+  return target as Extract<Target, { kind: K }>;
+}
+
+/** A call of an activity of this kind. */
+export function callOf(kind: string, phase: string, direction: 'run' | 'probe' | 'undo', params: Json): Call {
+  return { activity: `${kind}/${phase}/${direction}`, params };
+}

@@ -1,0 +1,84 @@
+/** Whether an approval can ever be given: people count once over all groups, and never who asks for the run. */
+import type { Environment } from './environment.ts';
+import { groupsOf } from './environment.ts';
+import type { Approval } from './plan.ts';
+import { listAnd } from './schema.ts';
+
+type Asked = Pick<Approval, 'from'>;
+
+/** Undefined where the approval can be given while this person asks for the run; else one sentence that names who is missing. */
+export function quorumPossible(
+  step: string,
+  approval: Asked,
+  environment: Environment,
+  requester?: string,
+): string | undefined {
+  const voters = Object.keys(environment.people).filter((person) => person !== requester);
+  const missing = missingVotes(approval, environment, voters);
+  const [group] = Object.keys(missing);
+  if (group === undefined) return undefined;
+  const needed = approval.from[group] ?? 0;
+  const members = [...(environment.groups[group] ?? [])].sort();
+  const need = `${step} needs ${needed} ${needed === 1 ? 'person' : 'people'} of ${group}`;
+  if (members.length === 0) return `${need}, and it has no members.`;
+  const asks = requester !== undefined && members.includes(requester) ? requester : undefined;
+  if (asks !== undefined && members.length === 1)
+    return `${need}, and its only member, ${asks}, asks for this run.`;
+  const others = members.filter((member) => member !== asks);
+  const who = `${others.length === 1 ? 'only ' : ''}${listAnd(others)} can vote for it`;
+  if (others.length < needed)
+    return `${need}, and ${others.length} can vote for it (${listAnd(others)})${asks === undefined ? '' : `; ${asks} asks for this run`}.`;
+  const elsewhere = Object.keys(approval.from).filter(
+    (one) => one !== group && others.some((person) => environment.groups[one]?.includes(person)),
+  );
+  return `${need}, and ${who}, who ${others.length === 1 ? 'is' : 'are'} needed for ${listAnd(elsewhere)} too: a person counts once.`;
+}
+
+/** Undefined where somebody may ask for a run whose approval can then be given; else the sentence for the best case. */
+export function quorumPossibleForAnyone(
+  step: string,
+  approval: Asked,
+  environment: Environment,
+): string | undefined {
+  const requesters = environment.roles.operator;
+  // Without an operator nobody can ask; who can vote is all that is left to say.
+  const unnamed = quorumPossible(step, approval, environment);
+  if (unnamed !== undefined || requesters.length === 0) return unnamed;
+  const sentences = requesters.map((requester) => quorumPossible(step, approval, environment, requester));
+  if (sentences.includes(undefined)) return undefined;
+  const [first] = sentences;
+  return requesters.length === 1 ? first : `Whoever of ${listAnd(requesters)} asks: ${first}`;
+}
+
+/** Seats that stay empty, by group, when as many as possible are taken (augmenting paths; seats and people are few). */
+function missingVotes(
+  approval: Asked,
+  environment: Environment,
+  voters: readonly string[],
+): Record<string, number> {
+  const seats = Object.keys(approval.from)
+    .sort()
+    .flatMap((group) => Array.from({ length: approval.from[group] ?? 0 }, () => group));
+  const sitting: (string | undefined)[] = seats.map(() => undefined);
+  const groups = new Map(voters.map((person) => [person, groupsOf(environment, person)]));
+
+  const seat = (person: string, tried: Set<number>): boolean => {
+    for (const [index, group] of seats.entries()) {
+      if (tried.has(index) || groups.get(person)?.includes(group) !== true) continue;
+      tried.add(index);
+      const other = sitting[index];
+      if (other === undefined || seat(other, tried)) {
+        sitting[index] = person;
+        return true;
+      }
+    }
+    return false;
+  };
+  for (const person of voters) seat(person, new Set());
+
+  const missing: Record<string, number> = {};
+  for (const [index, group] of seats.entries()) {
+    if (sitting[index] === undefined) missing[group] = (missing[group] ?? 0) + 1;
+  }
+  return missing;
+}

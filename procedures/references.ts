@@ -1,0 +1,73 @@
+/**
+ * `$(params.x)` and `$(step.output)` in what people write: typed substitution, no logic. Params are filled in here, when
+ * the plan is made; outputs stay in the plan as references and are filled in before each call. `$$(` is a literal `$(`.
+ */
+import type { Json } from './plan.ts';
+import type { Path } from './yaml.ts';
+
+/** Found in a string: a reference to an output of a step. */
+export type OutputReference = { path: Path; step: string; output: string };
+
+/** Found in a string: something that looks like a reference and is none, or a param that is not declared. */
+export type BadReference = { path: Path; text: string; param?: string };
+
+const REFERENCE = /^\$\(([a-z][a-z0-9-]*)\.([A-Za-z][A-Za-z0-9]*)\)/;
+const ESCAPABLE = /\$\((?=[a-z][a-z0-9-]*\.[A-Za-z][A-Za-z0-9]*\))/g;
+
+export type Filled = { value: Json; outputs: OutputReference[]; bad: BadReference[] };
+
+/** The value with its params filled in, and every reference that stays or cannot stand. */
+export function fillParams(value: Json, params: Readonly<Record<string, Json>>): Filled {
+  const outputs: OutputReference[] = [];
+  const bad: BadReference[] = [];
+  const fill = (one: Json, path: Path): Json => {
+    if (Array.isArray(one)) return one.map((item, index) => fill(item, [...path, index]));
+    if (one !== null && typeof one === 'object') {
+      return Object.fromEntries(Object.entries(one).map(([key, item]) => [key, fill(item, [...path, key])]));
+    }
+    return typeof one === 'string' && one.includes('$(') ? fillText(one, path) : one;
+  };
+
+  const fillText = (text: string, path: Path): Json => {
+    let filled = '';
+    for (let at = 0; at < text.length;) {
+      const next = text.indexOf('$(', at);
+      if (next < 0) return filled + text.slice(at);
+      const isLiteral = next > at && text[next - 1] === '$';
+      filled += text.slice(at, isLiteral ? next - 1 : next);
+      const match = REFERENCE.exec(text.slice(next, next + 100));
+      if (isLiteral || match === null) {
+        if (!isLiteral) bad.push({ path, text: text.slice(next, next + 30) });
+        // What the calls would take for a reference keeps its mark; they take it away.
+        filled += match === null ? '$(' : `$${match[0]}`;
+        at = next + (match?.[0].length ?? 2);
+        continue;
+      }
+      const [whole, owner = '', name = ''] = match;
+      at = next + whole.length;
+      if (owner !== 'params') {
+        outputs.push({ path, step: owner, output: name });
+        filled += whole;
+      } else if (!Object.hasOwn(params, name)) {
+        bad.push({ path, text: whole, param: name });
+      } else {
+        const param = params[name] ?? null;
+        if (whole === text && typeof param !== 'string') return param;
+        filled += escapeText(typeof param === 'string' ? param : JSON.stringify(param));
+      }
+    }
+    return filled;
+  };
+
+  return { value: fill(value, []), outputs, bad };
+}
+
+/** Text that the calls give back as it is, whatever it looks like. */
+export function escapeText(text: string): string {
+  return text.replace(ESCAPABLE, '$$$$(');
+}
+
+/** For text that no call fills: the literal `$(` without its mark. */
+export function unescapeText(text: string): string {
+  return text.replace(/\$\$\((?=[a-z][a-z0-9-]*\.[A-Za-z][A-Za-z0-9]*\))/g, '$$(');
+}

@@ -1,0 +1,169 @@
+/** The runbook: a YAML file that says what to do. Read from top to bottom, without jumps, loops or scripts. */
+import { z } from 'zod';
+import { approvalSchema } from './approval-asked.ts';
+import type { ApprovalAsked } from './environment.ts';
+import { LATER_KINDS, PROCEDURE_NAMES, type ProcedureName, isProcedureName } from './index.ts';
+import { DAY_MS, ROLLBACK_WITHIN_MS, SECOND_MS, STEPS_MAX } from './limits.ts';
+import { nearest } from './nearest.ts';
+import { type ParamDeclaration, checkParam, paramsSchema } from './params.ts';
+import type { Json } from './plan.ts';
+import { PlanProblem, type Problem } from './problem.ts';
+import { durationSchema, exact, later, lineSchema, listOr, nameSchema, problemsOf, show } from './schema.ts';
+import { type Source, readYaml } from './yaml.ts';
+
+/** The file name under which a text without a file of its own is parsed; its `name` is free. */
+export const TEXT_FILE = 'runbook.yaml';
+
+const TRIES_MAX = 10;
+
+export type RunbookStep = {
+  id: string;
+  uses: ProcedureName;
+  with: { [key: string]: Json };
+  approval?: ApprovalAsked;
+  onFail: 'unwind' | 'ask';
+  /** Milliseconds that one attempt of each of its phases may take; else the kind's own. */
+  timeoutMs?: number;
+  /** Tries of each of its phases; else the kind's own. */
+  tries?: number;
+};
+
+export type Runbook = {
+  name: string;
+  description?: string;
+  params: Record<string, ParamDeclaration>;
+  rollback: { withinMs: number };
+  steps: RunbookStep[];
+  /** The text with the place of everything in it, for the problems that only an environment shows. */
+  source: Source;
+};
+
+const kindSchema = z.string('a kind of step').superRefine((kind, context) => {
+  if (isProcedureName(kind)) return;
+  if (LATER_KINDS.includes(kind)) {
+    const message = `Steps of kind ${kind} come with a later version, expected ${listOr(PROCEDURE_NAMES)}.`;
+    const params = { code: 'NotSupported', hint: 'take the step away' };
+    return context.addIssue({ code: 'custom', message, params });
+  }
+  const near = nearest(kind, PROCEDURE_NAMES);
+  const message = `There is no kind ${show(kind)}, expected ${listOr(PROCEDURE_NAMES)}.`;
+  context.addIssue({ code: 'custom', message, params: near === undefined ? {} : { hint: `write ${near}` } });
+});
+
+const stepSchema = exact({
+  id: nameSchema.refine((id) => id !== 'params', {
+    error: "A step cannot be named 'params', since $(params.x) is a param.",
+    params: { hint: 'use another id' },
+  }),
+  uses: kindSchema,
+  with: z.record(z.string(), z.json()).default({}),
+  approval: approvalSchema.exactOptional(),
+  onFail: z.enum(['unwind', 'ask']).default('unwind'),
+  timeout: durationSchema({ ms: SECOND_MS }, { ms: DAY_MS }).exactOptional(),
+  tries: z.int().min(1).max(TRIES_MAX).exactOptional(),
+  parallel: later('parallel comes with a later version.', 'write its steps one below the other'),
+  when: later('when comes with a later version.', 'take it away, or write a runbook for each case'),
+  window: later(
+    'window comes with a later version.',
+    'take it away, and start the run inside the hours that are meant',
+  ),
+  rollback: later('rollback on a step comes with a later version.', 'write it once, beside steps'),
+});
+
+const runbookSchema = exact({
+  name: nameSchema,
+  description: lineSchema(500).exactOptional(),
+  params: paramsSchema.default({}),
+  rollback: exact({
+    within: durationSchema({ ms: SECOND_MS }, { ms: 7 * DAY_MS }).default(ROLLBACK_WITHIN_MS),
+  }).default({
+    within: ROLLBACK_WITHIN_MS,
+  }),
+  steps: z
+    .array(stepSchema, 'a list of steps')
+    .min(1, 'at least 1 step')
+    .max(STEPS_MAX, `at most ${STEPS_MAX} steps`),
+  followUp: later(
+    'followUp comes with a later version.',
+    'take it away, and write a runbook of its own for later',
+  ),
+});
+
+/** The runbook that the text describes, every default filled in. Throws PlanProblem with all that is wrong. */
+export function parseRunbook(text: string, file: string): Runbook {
+  const source = readYaml(text, file);
+  const parsed = runbookSchema.safeParse(source.value);
+  if (!parsed.success) {
+    const at = { base: [], value: source.value, code: 'RunbookInvalid' as const };
+    throw new PlanProblem(withoutEchoes(problemsOf(parsed.error, source, at)));
+  }
+  const { name, description, params, rollback, steps } = parsed.data;
+  const runbook: Runbook = {
+    name,
+    ...(description === undefined ? {} : { description }),
+    params: params as Record<string, ParamDeclaration>,
+    rollback: { withinMs: rollback.within },
+    steps: steps.map(({ timeout, ...step }) => ({
+      id: step.id,
+      uses: step.uses as ProcedureName,
+      with: step.with as { [key: string]: Json },
+      onFail: step.onFail,
+      ...(step.approval === undefined ? {} : { approval: step.approval }),
+      ...(timeout === undefined ? {} : { timeoutMs: timeout }),
+      ...(step.tries === undefined ? {} : { tries: step.tries }),
+    })),
+    source,
+  };
+  const problems = [...checkName(runbook, file), ...checkIds(runbook), ...checkDefaults(runbook)];
+  if (problems.length > 0) throw new PlanProblem(problems);
+  return runbook;
+}
+
+/** An entry with `parallel` has no `uses`, and to say so would only hide why it is refused. */
+function withoutEchoes(problems: Problem[]): Problem[] {
+  const parallel = problems
+    .filter(({ pointer }) => pointer.endsWith('/parallel'))
+    .map(({ pointer }) => pointer);
+  return problems.filter(
+    ({ pointer }) =>
+      !parallel.includes(pointer.replace(/\/uses$/, '/parallel')) || pointer.endsWith('/parallel'),
+  );
+}
+
+function checkName({ name, source }: Runbook, file: string): Problem[] {
+  const own = file.slice(file.lastIndexOf('/') + 1);
+  const expected = own.replace(/\.ya?ml$/, '');
+  if (own === TEXT_FILE || name === expected) return [];
+  const message = `The name is '${name}', expected '${expected}': a runbook has the name of its file.`;
+  return [{ ...source.place(['name']), code: 'RunbookInvalid', message, hint: `write  name: ${expected}` }];
+}
+
+function checkIds({ steps, source }: Runbook): Problem[] {
+  return steps.flatMap(({ id }, index) => {
+    const first = steps.findIndex((step) => step.id === id);
+    if (first === index) return [];
+    const line = source.place(['steps', first, 'id']).line;
+    const message = `Step '${id}' stands here a second time, first in line ${line}, expected each id once.`;
+    return [
+      {
+        ...source.place(['steps', index, 'id']),
+        code: 'RunbookInvalid' as const,
+        message,
+        hint: 'use another id',
+      },
+    ];
+  });
+}
+
+function checkDefaults({ params, source }: Runbook): Problem[] {
+  return Object.entries(params).flatMap(([name, declaration]) => {
+    if (declaration.default === undefined) return [];
+    const checked = checkParam(declaration, declaration.default);
+    if ('value' in checked) return [];
+    const place = source.place(['params', name, 'default']);
+    const message = `The default of param '${name}' is ${show(declaration.default)}, expected ${checked.expected}.`;
+    return [
+      { ...place, code: 'RunbookInvalid' as const, message, hint: 'correct it, or take the default away' },
+    ];
+  });
+}

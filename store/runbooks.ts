@@ -1,0 +1,45 @@
+/** The folder of runbooks. `NAME.yaml` is runbook NAME; no other name is ever opened. */
+import { readFile, readdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { PlanProblem } from '../procedures/problem.ts';
+import { parseRunbook } from '../procedures/runbook.ts';
+import { decodeYaml } from '../procedures/yaml.ts';
+
+export type RunbookItem = { name: string; description: string | null };
+export type RunbookText = { text: string; file: string };
+
+const NAME = /^[a-z][a-z0-9-]{0,39}$/;
+
+/** By name. A file that cannot be parsed is listed too, without its description: planning says what is wrong with it. */
+export async function listRunbooks(folder: string): Promise<RunbookItem[]> {
+  const files = await readdir(folder);
+  const names = files.filter((file) => file.endsWith('.yaml')).map((file) => file.slice(0, -'.yaml'.length));
+  return Promise.all(
+    names
+      .filter((name) => NAME.test(name))
+      .sort()
+      .map(async (name) => ({ name, description: await describe(folder, name) })),
+  );
+}
+
+async function describe(folder: string, name: string): Promise<string | null> {
+  try {
+    const { text, file } = await readRunbook(folder, name);
+    return parseRunbook(text, file).description ?? null;
+  } catch (error) {
+    if (error instanceof PlanProblem) return null;
+    throw error;
+  }
+}
+
+/**
+ * The text, and the file as messages name it. Throws PlanProblem for a text that is not UTF-8, and an Error for a name
+ * that no runbook can have or a file that is not there.
+ */
+export async function readRunbook(folder: string, name: string): Promise<RunbookText> {
+  if (!NAME.test(name)) {
+    throw new Error(`'${name.slice(0, 60)}' cannot be a runbook: use small letters, digits and hyphens.`);
+  }
+  const file = `${basename(folder)}/${name}.yaml`;
+  return { text: decodeYaml(await readFile(join(folder, `${name}.yaml`)), file), file };
+}
