@@ -7,7 +7,7 @@ export const BODY_DEPTH_MAX = 32;
 export const BODY_NODES_MAX = 5_000;
 const FORBIDDEN = ['__proto__', 'constructor', 'prototype'];
 
-/** Refuses what is no small, flat, plain JSON object; leaves the text cached for the validator. */
+/** Refuses what is no small, flat, plain JSON object; leaves the value for the validator. */
 export const guardBody: MiddlewareHandler = async (c, next) => {
   if (c.req.method !== 'POST') return next();
   const type = c.req.header('content-type') ?? '';
@@ -21,8 +21,8 @@ export const guardBody: MiddlewareHandler = async (c, next) => {
     throw new ApiProblem('BadHeader', 'Content-Encoding is not taken: send the body as it is.');
   }
   const text = await readBounded(c.req.raw);
-  checkJson(text);
-  c.req.bodyCache.text = text;
+  // The cache holds promises; the validator finds the value there and parses nothing again.
+  c.req.bodyCache.json = Promise.resolve(checkJson(text));
   return next();
 };
 
@@ -48,8 +48,8 @@ async function readBounded(request: Request): Promise<string> {
   }
 }
 
-/** Throws NotJson or BodyInvalid. The depth is measured before the parser builds anything. */
-export function checkJson(text: string): void {
+/** The object that the text says. Throws NotJson or BodyInvalid. The depth is measured before the parser builds anything. */
+export function checkJson(text: string): object {
   if (depthOf(text) > BODY_DEPTH_MAX) {
     throw new ApiProblem('BodyInvalid', `The body is nested more than ${BODY_DEPTH_MAX} deep: flatten it.`);
   }
@@ -79,6 +79,7 @@ export function checkJson(text: string): void {
       queue.push({ value: inner, pointer: `${node.pointer}/${escapePointer(key)}` });
     }
   }
+  return value;
 }
 
 /** The deepest nesting of brackets outside strings; one pass, no recursion. */

@@ -37,7 +37,7 @@ export const PlanRequest = z
   .strictObject({
     runbook: z.union([name, z.strictObject({ text: z.string().min(1) })]),
     environment: name,
-    params: z.record(z.string().max(128), z.json()).default({}),
+    params: z.record(z.string().max(128), jsonValue).default({}),
   })
   .openapi('PlanRequest');
 

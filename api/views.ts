@@ -158,12 +158,16 @@ export function runDetailAnswer(
 }
 
 function approvalAnswer(run: RunDetail, approval: ApprovalView, environment: Environment) {
-  const votes = run.decisions.filter(
+  const given = run.decisions.filter(
     (decision) =>
       decision.counted &&
       decision.kind === 'approve' &&
       decision.subject === approval.step &&
       decision.evidence === approval.evidence,
+  );
+  // Who answers twice is told so and counts once: his first answer stands.
+  const votes = given.filter(
+    ({ person }, index) => given.findIndex((vote) => vote.person === person) === index,
   );
   const { counted, missing } = count(approval.from, votes);
   const without = [run.requester, ...votes.map((vote) => vote.person)];

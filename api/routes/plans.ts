@@ -36,7 +36,7 @@ export function addPlans(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       const environment = await environmentNamed(deps, body.environment);
       await grant(c, deps, environment);
       const source = await sourceOf(deps, environment, body.runbook);
-      const plan = planOf(source, environment, body.params);
+      const plan = planOf(source, environment, jsonOf(body.params));
       const hash = digest(plan);
       await deps.store.savePlan({ hash, plan, person: c.get('person') });
       c.header('Location', `/v1/plans/${hash}`);
@@ -76,6 +76,12 @@ export function addPlans(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
 async function answer(c: ApiContext, deps: ApiDeps, hash: string, plan: Plan, environment: Environment) {
   const leases = await leasesAgainst(deps.store, plan);
   return planAnswer(hash, plan, { environment, person: c.get('person'), leases });
+}
+
+/** The body came out of JSON.parse, so all in it is JSON. */
+function jsonOf(params: Record<string, unknown>): Record<string, Json> {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- see above
+  return params as Record<string, Json>;
 }
 
 /** Problems that one answer tells. */

@@ -26,7 +26,7 @@ function succeeded(run: RunDetailWire, style: Style): Labelled[] {
       ? `not needed; would have taken at most ${duration(run.abort.undoMs)}, ${objective}`
       : `not needed, ${objective}`,
   ]);
-  const votes = run.decisions.filter(({ kind, counted }) => kind === 'approve' && counted);
+  const votes = votesOf(run);
   if (votes.length > 0) {
     const counts = new Map<string, number>();
     for (const { person } of votes) counts.set(person, (counts.get(person) ?? 0) + 1);
@@ -76,13 +76,22 @@ function decided(run: RunDetailWire, style: Style): Labelled[] {
   const counted = run.decisions.filter((decision) => decision.counted);
   const steps = [...new Set(counted.filter(({ kind }) => kind === 'approve').map(({ subject }) => subject))];
   const parts = steps.map((step) => {
-    const people = counted.filter(({ kind, subject }) => kind === 'approve' && subject === step);
+    const people = votesOf(run).filter(({ subject }) => subject === step);
     return `${step}: ${people.map(({ person }) => safe(person)).join(', ')}`;
   });
   for (const { kind, subject, person } of counted) {
     if (kind !== 'approve') parts.push(`${kind}${subject === null ? '' : ` ${subject}`}: ${safe(person)}`);
   }
   return [['Decisions', [...parts, `requester: ${safe(run.requester)}`].join(dot(style))]];
+}
+
+/** Approvals that counted, one a person and step: who answered twice counts once. */
+function votesOf(run: RunDetailWire): RunDetailWire['decisions'] {
+  const votes = run.decisions.filter(({ kind, counted }) => kind === 'approve' && counted);
+  return votes.filter(
+    (vote, index) =>
+      votes.findIndex(({ subject, person }) => subject === vote.subject && person === vote.person) === index,
+  );
 }
 
 function took(run: RunDetailWire): string {
