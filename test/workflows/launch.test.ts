@@ -62,7 +62,7 @@ describe('a run that goes forwards', () => {
     expect(world.told).toEqual(['look/run', '@thing/before', 'move/b/run', 'move/c/run', 'check/run']);
     expect(states(detail)).toEqual(['look done', 'move/b done', 'move/c done', 'check done']);
     const rows = await engine.store.api.journal(run.run, { after: 0, limit: 1_000 });
-    expect(verifyChain(rows)).toEqual({ intact: true });
+    expect(verifyChain(rows)).toMatchObject({ intact: true });
     expect(rows.map((row) => row.seq)).toEqual(rows.map((_, index) => index + 1));
     const kinds = rows.map((row) => row.kind);
     expect(kinds[0]).toBe('asked');
@@ -83,15 +83,15 @@ describe('a run that goes forwards', () => {
   it('gives the second run on one target to nobody while the first holds its lease', async () => {
     const world = fresh();
     world.scripts.set('move/b/run', (_phase, context) => untilCancelled(context));
-    const first = await engine.start(two);
+    const first = await engine.start(two, { leased: true });
     await first.until((detail) =>
       detail.phases.some((one) => one.phase === 'move/b' && one.state === 'running'),
     );
-    await expect(engine.start(two)).rejects.toThrow('TargetLeased');
+    await expect(engine.start(two, { leased: true })).rejects.toThrow('TargetLeased');
     await first.decide('abort', null, 'dana');
     expect((await first.ended()).state).toBe('rolled-back');
     world.scripts.clear();
-    const second = await engine.start(two);
+    const second = await engine.start(two, { leased: true });
     expect((await second.ended()).state).toBe('succeeded');
   });
 });
@@ -371,7 +371,7 @@ describe('reaching Temporal alone', () => {
 
   it('is not enough to start: a run that the API did not store, or with another plan, is refused', async () => {
     const world = fresh();
-    const begin = async (run: number, plan = withDigests(two)): Promise<string> => {
+    const begin = async (run: number, plan = withDigests({ ...two, leases: {} })): Promise<string> => {
       const handle = await engine.client.workflow.start<typeof launch>('launch', {
         taskQueue: engine.taskQueue,
         workflowId: `forged/${randomUUID()}`,
@@ -407,7 +407,7 @@ describe('reaching Temporal alone', () => {
     await engine.client.workflow.start<typeof launch>('launch', {
       taskQueue: engine.taskQueue,
       workflowId: run.handle.workflowId,
-      args: [{ run: run.run, plan: withDigests(two), unwind: true }],
+      args: [{ run: run.run, plan: withDigests({ ...two, leases: {} }), unwind: true }],
     });
     const detail = await run.ended();
     expect(detail).toMatchObject({
