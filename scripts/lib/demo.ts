@@ -38,14 +38,18 @@ export async function runDemo(demo: Demo): Promise<number> {
   const began = Date.now();
   const folder = await makeStateFolder('demo');
   say(`Countdown demo. Logs and evidence: ${shown(folder.path)}`);
-  const stack = await startStack({ folder: folder.path, progress: (line) => say(`  ${line}`) });
   try {
-    const outcome = await launch(demo, stack);
-    say(`Took        ${duration(Date.now() - began)} with the start of everything`);
-    if (demo.keep) await keep(stack, demo.signal);
-    return outcome;
+    const stack = await startStack({ folder: folder.path, progress: (line) => say(`  ${line}`) });
+    try {
+      const outcome = await launch(demo, stack);
+      if (outcome !== EXIT.left)
+        say(`Took        ${duration(Date.now() - began)} with the start of everything`);
+      if (demo.keep) await keep(stack, demo.signal);
+      return outcome;
+    } finally {
+      await stack.stop();
+    }
   } finally {
-    await stack.stop();
     await folder.dropData();
   }
 }
