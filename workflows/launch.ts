@@ -13,6 +13,7 @@ import {
   condition,
   continueAsNew,
   setHandler,
+  sleep,
   workflowInfo,
 } from '@temporalio/workflow';
 import { HISTORY_EVENTS_MAX } from '../procedures/limits.ts';
@@ -78,6 +79,18 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
       .then(() => flying.delete(act.key));
   };
 
+  // One timer a due time, never cancelled: a timer that is cancelled in the workflow task of a local activity breaks
+  // the replay, and an early wake-up costs nothing.
+  const clocks = new Set<number>();
+  const watchClock = (due: number | null): void => {
+    if (due === null || clocks.has(due)) return;
+    clocks.add(due);
+    void sleep(Math.max(1, due - Date.now())).then(() => {
+      touched = true;
+      clocks.delete(due);
+    });
+  };
+
   // A cancellation from Temporal itself is an abort without a person: the run takes itself back.
   void CancellationScope.current().cancelRequested.catch(() => {
     if (state.noReturn || state.cause !== null) return;
@@ -109,10 +122,8 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
         if (!touched) await continueAsNew<typeof launch>({ ...input, state });
         continue;
       }
-      const due = nextDue(state);
-      const wake = (): boolean => inbox.length > 0 || touched || refused !== undefined;
-      if (due === null) await condition(wake);
-      else await condition(wake, Math.max(1, due - Date.now()));
+      watchClock(nextDue(state));
+      await condition(() => inbox.length > 0 || touched || refused !== undefined);
       if (refused !== undefined) throw refused;
     }
   });

@@ -97,6 +97,8 @@ export type Engine = AsyncDisposable & {
   start(plan: Plan, over?: StartOver): Promise<EngineRun>;
   stopWorker(): Promise<void>;
   startWorker(): Promise<void>;
+  /** Replays every history that this engine made; gives back the ids of those that do not replay. */
+  replay(): Promise<{ replayed: number; broken: string[] }>;
 };
 
 export type StartOver = { failAt?: string; requester?: string; historyEventsMax?: number; leased?: true };
@@ -145,6 +147,7 @@ export async function makeEngine(): Promise<Engine> {
     { ...extra, 'fingerprint/test': perform },
   );
 
+  const started: string[] = [];
   let workers: Worker[] = [];
   let running: Promise<unknown> = Promise.resolve();
   const startWorker = async (): Promise<void> => {
@@ -206,6 +209,7 @@ export async function makeEngine(): Promise<Engine> {
       ],
       workflowTaskTimeout: '5s',
     });
+    started.push(handle.workflowId);
     return makeRun({ run, plan: hash, handle, store });
   };
 
@@ -217,6 +221,20 @@ export async function makeEngine(): Promise<Engine> {
     start,
     startWorker,
     stopWorker,
+    async replay() {
+      const broken: string[] = [];
+      const histories = started.map(async (workflowId) => ({
+        workflowId,
+        history: await client.workflow.getHandle(workflowId).fetchHistory(),
+      }));
+      for await (const { workflowId, error } of Worker.runReplayHistories(
+        { workflowBundle: { codePath } },
+        await Promise.all(histories),
+      )) {
+        if (error !== undefined) broken.push(`${workflowId}: ${error.message}`);
+      }
+      return { replayed: started.length, broken };
+    },
     async [Symbol.asyncDispose]() {
       await stopWorker();
       await connection.close();

@@ -418,3 +418,11 @@ describe('reaching Temporal alone', () => {
     expect([...world.stands].filter((phase) => phase.startsWith('move'))).toEqual([]);
   });
 });
+
+describe('the histories of all these runs', () => {
+  it('replay from their first event to their last', async () => {
+    const { replayed, broken } = await engine.replay();
+    expect(replayed).toBeGreaterThan(0);
+    expect(broken).toEqual([]);
+  });
+});
