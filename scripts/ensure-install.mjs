@@ -22,6 +22,11 @@ export async function ensureInstall({ root, log, npm = 'npm' }) {
     async () => {
       if (isInstalled(root)) return false;
       await install({ root, log, npm });
+      if (!isAsLocked(root)) {
+        throw new Error(
+          'npm has installed other packages than package-lock.json names; remove node_modules and try again, and where that does not help restore package-lock.json.',
+        );
+      }
       writeStamp(root);
       return true;
     },
@@ -89,19 +94,23 @@ function assertPrograms(npm) {
   }
 }
 
-/** npm says little without a terminal, so a line every few seconds says that it is at work. */
+/**
+ * `npm install`, and then every package is compared with the lock: `npm ci` refuses to install at all where a registry
+ * lacks an optional package of some other platform. npm says little without a terminal, so a line every few seconds says
+ * that it is at work.
+ */
 async function install({ root, log, npm }) {
-  log('install: npm ci, once in this folder');
+  log('install: npm install, once in this folder');
   const began = Date.now();
   const seconds = () => `${Math.round((Date.now() - began) / 1000)}s`;
-  const child = spawn(npm, ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
+  const child = spawn(npm, ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error'], {
     cwd: root,
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const output = [];
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => output.push(chunk));
-  const report = setInterval(() => log(`install: npm ci, ${seconds()}`), REPORT_MS);
+  const report = setInterval(() => log(`install: npm install, ${seconds()}`), REPORT_MS);
   const unforward = forwardSignals(child);
   try {
     const code = await new Promise((resolve, reject) => {
@@ -111,7 +120,7 @@ async function install({ root, log, npm }) {
     if (code !== 0) {
       const tail = Buffer.concat(output).toString('utf8').trimEnd().split('\n').slice(-TAIL_LINES);
       throw new Error(
-        `npm ci ended with ${code}, expected 0; it needs a package registry that it can reach (npm ping). Its last lines:\n${tail
+        `npm install ended with ${code}, expected 0; it needs a package registry that it can reach (npm ping). Its last lines:\n${tail
           .map((line) => `  ${line}`)
           .join('\n')}`,
       );

@@ -31,32 +31,35 @@ async function makeProject(npmScript: string) {
   };
 }
 
-const INSTALLS = 'mkdir -p node_modules/.bin && touch node_modules/.bin/node';
+const INSTALLED = { packages: { 'node_modules/a': { version: '1.0.0', integrity: 'x' } } };
+const INSTALLS = `mkdir -p node_modules/.bin && touch node_modules/.bin/node
+sed s/1.0.0/1.0.0/ package-lock.json > node_modules/.package-lock.json`;
 
 test('installs where nothing is installed, once', async () => {
   await using project = await makeProject(INSTALLS);
   expect(await project.install()).toBe(true);
   expect(await project.install()).toBe(false);
-  expect(await project.calls()).toBe('ci\n');
-  expect(project.lines[0]).toBe('install: npm ci, once in this folder');
+  expect(await project.calls()).toBe('install\n');
+  expect(project.lines[0]).toBe('install: npm install, once in this folder');
 });
 
 test('installs again when the lock file has changed', async () => {
   await using project = await makeProject(INSTALLS);
   await project.install();
+  const { packages } = LOCK;
   await writeFile(
     join(project.root, 'package-lock.json'),
-    JSON.stringify({ packages: { 'node_modules/c': {} } }),
+    JSON.stringify({ packages: { ...packages, 'node_modules/c': { version: '3.0.0' } } }),
   );
   expect(await project.install()).toBe(true);
-  expect(await project.calls()).toBe('ci\nci\n');
+  expect(await project.calls()).toBe('install\ninstall\n');
 });
 
 test('two copies in one folder install once', async () => {
   await using project = await makeProject(`sleep 0.5; ${INSTALLS}`);
   const results = await Promise.all([project.install(), project.install()]);
   expect(results.filter(Boolean)).toEqual([true]);
-  expect(await project.calls()).toBe('ci\n');
+  expect(await project.calls()).toBe('install\n');
 });
 
 test('modules that somebody installed by hand are taken where they are those of the lock file', async () => {
@@ -69,21 +72,28 @@ test('modules that somebody installed by hand are taken where they are those of 
     JSON.stringify({ packages: { 'node_modules/a': { version: '0.9.0', integrity: 'x' } } }),
   );
   expect(isInstalled(project.root)).toBe(false);
-  await writeFile(
-    record,
-    JSON.stringify({ packages: { 'node_modules/a': { version: '1.0.0', integrity: 'x' } } }),
-  );
+  await writeFile(record, JSON.stringify(INSTALLED));
   expect(await project.install()).toBe(false);
   expect(await project.calls()).toBe('');
 });
 
 test('a failing npm is an error with its last lines, and leaves nothing that passes for an installation', async () => {
-  await using project = await makeProject(`${INSTALLS}; echo 'ENOTFOUND registry' >&2; exit 7`);
+  await using project = await makeProject(
+    `mkdir -p node_modules/.bin; touch node_modules/.bin/node; echo 'ENOTFOUND registry' >&2; exit 7`,
+  );
   await expect(project.install()).rejects.toThrow(
-    /npm ci ended with 7, expected 0;.*\n {2}ENOTFOUND registry/s,
+    /npm install ended with 7, expected 0;.*\n {2}ENOTFOUND registry/s,
   );
   expect(isInstalled(project.root)).toBe(false);
-  await expect(project.install()).rejects.toThrow('npm ci ended with 7');
+  await expect(project.install()).rejects.toThrow('npm install ended with 7');
+});
+
+test('packages that are not those of the lock file are an error, though npm was content', async () => {
+  await using project = await makeProject(INSTALLS.replace('/1.0.0/1.0.0/', '/1.0.0/1.0.1/'));
+  await expect(project.install()).rejects.toThrow(
+    'npm has installed other packages than package-lock.json names',
+  );
+  expect(isInstalled(project.root)).toBe(false);
 });
 
 test('an npm that is not there is an error that says what to install', async () => {
