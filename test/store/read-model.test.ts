@@ -209,13 +209,17 @@ test('a phase is running, waiting, held, done and withdrawn as its rows say', as
   });
   expect((await phaseOf(run, 'move/inspect'))?.startedAt).not.toBeNull();
   await store.worker.outcome(outcomeRow(inspect, seq, { verdict: 'fail', summary: 'two rows are bad' }));
-  expect(await phaseOf(run, 'move/inspect')).toMatchObject({ state: 'done', verdict: 'fail' });
+  const done = await phaseOf(run, 'move/inspect');
+  expect(done).toMatchObject({ state: 'done', verdict: 'fail' });
+  expect(done?.endedAt).not.toBeNull();
   const held = { waitingFor: 'a person: retry, skip or abort', summary: 'two rows are bad', until: 5 };
   await tell(run, { kind: 'phase', phase: 'move/inspect', state: 'done', verdict: 'fail', body: held });
   expect(await phaseOf(run, 'move/inspect')).toMatchObject({
     state: 'done',
     verdict: 'fail',
     waitingFor: held.waitingFor,
+    startedAt: done?.startedAt,
+    endedAt: done?.endedAt,
   });
   await tell(run, {
     kind: 'phase',
@@ -264,6 +268,7 @@ test('outputs are those of the last good outcome, or of the probe that found it 
     { ...hold, direction: 'probe', try: 2 },
     { answer: 'no', output: { heldAt: 'wrong' } },
   );
+  expect((await worker.outputs(run))['move/hold']).toEqual({ heldAt: 'a' });
   await perform(store, { ...hold, direction: 'probe', try: 3 }, { answer: 'yes', output: { heldAt: 'b' } });
   expect((await worker.outputs(run))['move/hold']).toEqual({ heldAt: 'b' });
   await perform(store, { ...hold, direction: 'undo', try: 4 });

@@ -131,9 +131,9 @@ test('functions that run with the rights of the owner have a fixed search path a
   );
 });
 
-describe('tokens', () => {
-  const hash = (token: string): string => createHash('sha256').update(token).digest('hex');
+const hash = (token: string): string => createHash('sha256').update(token).digest('hex');
 
+describe('tokens', () => {
   test('are kept as their sha256 alone, and found until they expire or are revoked', async () => {
     const token = 'countdown_secret-token';
     const row = await store.api.insertToken({

@@ -100,19 +100,19 @@ describe('a run', () => {
   });
 });
 
-describe('one key', () => {
-  const asked = async (target: string, bodyHash: string, over = {}) => {
-    const plan = planOver(target);
-    await store.api.savePlan({ hash: digest(plan), plan, person: 'dana' });
-    return store.api.createRun({
-      plan: digest(plan),
-      requester: 'dana',
-      groups: {},
-      failAt: null,
-      idempotency: { key: `key of ${target}`, person: 'dana', bodyHash, ...over },
-    });
-  };
+const asked = async (target: string, bodyHash: string, over = {}) => {
+  const plan = planOver(target);
+  await store.api.savePlan({ hash: digest(plan), plan, person: 'dana' });
+  return store.api.createRun({
+    plan: digest(plan),
+    requester: 'dana',
+    groups: {},
+    failAt: null,
+    idempotency: { key: `key of ${target}`, person: 'dana', bodyHash, ...over },
+  });
+};
 
+describe('one key', () => {
   test('with one body is one run, however often and at once it is sent', async () => {
     const answers = await Promise.all(Array.from({ length: 8 }, () => asked('same', 'x')));
     const runs = answers.map((answer) => ('run' in answer ? answer.run : null));
@@ -149,7 +149,9 @@ describe('leases', () => {
       target: 'race',
       by: { run: before + 1, runbook: 'test', requester: 'dana' },
     };
-    expect(answers.filter((answer) => 'refused' in answer)).toEqual(Array(19).fill(refused));
+    expect(answers.filter((answer) => 'refused' in answer)).toEqual(
+      Array.from({ length: 19 }, () => refused),
+    );
     expect(await newRun(store, planOver('after the race'))).toBe(before + 2);
   });
 
