@@ -98,7 +98,11 @@ async function follow(
   let wasLost = false;
   while (!signal.aborted) {
     const connection = new AbortController();
-    const reader = makeReader(read, () => connection.abort());
+    // Where each event is a line, the stream is read to its end, which the server sets after the run's last row.
+    const isLine = options.mode !== 'live';
+    const reader = makeReader(read, (code) => {
+      if (!isLine || code === undefined || code === EXIT.stuck) connection.abort();
+    });
     try {
       reader.wanted();
       for await (const event of client.events(
@@ -135,7 +139,7 @@ async function follow(
 }
 
 /** Runs `read` once for any number of events that come while it is at work. */
-function makeReader(read: () => Promise<number | undefined>, onEnd: () => void) {
+function makeReader(read: () => Promise<number | undefined>, onEnd: (code: number | undefined) => void) {
   let isWanted = false;
   let working: Promise<void> | undefined;
   let code: number | undefined;
@@ -147,10 +151,10 @@ function makeReader(read: () => Promise<number | undefined>, onEnd: () => void) 
         code = await read();
         if (code === undefined) await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
       }
-      if (code !== undefined) onEnd();
+      if (code !== undefined) onEnd(code);
     } catch (error) {
       fault = error;
-      onEnd();
+      onEnd(undefined);
     }
   };
   const wanted = () => {

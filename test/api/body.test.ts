@@ -12,6 +12,8 @@ function codeOf(text: string): string {
   }
 }
 
+const nested = (depth: number) => `{"a":${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}}`;
+
 describe('the guard of bodies', () => {
   test('takes a plain object and refuses what is none', () => {
     expect(codeOf('{"a":[1,{"b":"[[[["}]}')).toBe('taken');
@@ -20,7 +22,6 @@ describe('the guard of bodies', () => {
   });
 
   test('takes a depth of 32 and refuses 33', () => {
-    const nested = (depth: number) => `{"a":${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}}`;
     expect([codeOf(nested(32)), codeOf(nested(33))]).toEqual(['taken', 'BodyInvalid']);
   });
 

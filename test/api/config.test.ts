@@ -25,13 +25,14 @@ test('an address of IPv6 and port 0 are taken', () => {
   expect(readConfig({ ...good, COUNTDOWN_LISTEN: '[::1]:0' }).listen).toEqual({ host: '::1', port: 0 });
 });
 
+const read = () =>
+  readConfig({
+    COUNTDOWN_DATABASE_URL: 'mysql://root:hunter2@db',
+    COUNTDOWN_LISTEN: 'here',
+    TEMPORAL_ADDRESS: '',
+  });
+
 test('everything that is wrong is said at once, and no value is repeated', () => {
-  const read = () =>
-    readConfig({
-      COUNTDOWN_DATABASE_URL: 'mysql://root:hunter2@db',
-      COUNTDOWN_LISTEN: 'here',
-      TEMPORAL_ADDRESS: '',
-    });
   expect(read).toThrow(ConfigError);
   expect(read).toThrow(
     /COUNTDOWN_DATABASE_URL: .*TEMPORAL_ADDRESS is not set.*COUNTDOWN_ENVIRONMENTS is not set.*COUNTDOWN_RUNBOOKS is not set.*COUNTDOWN_LISTEN: /,

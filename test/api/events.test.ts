@@ -34,7 +34,7 @@ async function* blocks(
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
-      buffer += String(value);
+      buffer += value;
       const parts = buffer.split('\n\n');
       buffer = parts.pop() ?? '';
       for (const part of parts) yield parseBlock(part) ?? part;
@@ -131,7 +131,7 @@ describe('the events of a run', () => {
     expect(await api.refusal('eva', path)).toEqual([429, 'TooManyStreams']);
     const other = await api.request('pia', path);
     expect(other.status).toBe(200);
-    await Promise.all([...open, other].map((response) => response.body?.cancel()));
+    for (const response of [...open, other]) await response.body?.cancel();
     const again = await api.request('eva', path);
     expect(again.status).toBe(200);
     await again.body?.cancel();

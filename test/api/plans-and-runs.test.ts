@@ -18,6 +18,8 @@ type PlanBody = {
 };
 const hold = { runbook: 'hold', environment: 'lab' };
 
+const refusedPlan = (body: object) => api.refusal('dana', '/v1/plans', { body });
+
 describe('a plan', () => {
   test('shows phases, undo, approvals and who can approve, and is found again by 12 digits', async () => {
     const made = await api.ok<PlanBody>('dana', '/v1/plans', { body: hold });
@@ -44,17 +46,16 @@ describe('a plan', () => {
   });
 
   test('is refused with the right status for each kind of bad input, and nothing is stored', async () => {
-    const plan = (body: object) => api.refusal('dana', '/v1/plans', { body });
-    expect(await plan({ ...hold, runbook: 'nothing' })).toEqual([404, 'RunbookUnknown']);
-    expect(await plan({ ...hold, runbook: '../environments/lab' })).toEqual([422, 'BodyInvalid']);
-    expect(await plan({ ...hold, environment: 'mars' })).toEqual([404, 'EnvironmentUnknown']);
-    expect(await plan({ ...hold, extra: 1 })).toEqual([422, 'BodyInvalid']);
-    expect(await plan({ ...hold, params: { release: '1' } })).toEqual([422, 'ParamsInvalid']);
-    expect(await plan({ ...hold, environment: 'vault', runbook: { text: RUNBOOK } })).toEqual([
+    expect(await refusedPlan({ ...hold, runbook: 'nothing' })).toEqual([404, 'RunbookUnknown']);
+    expect(await refusedPlan({ ...hold, runbook: '../environments/lab' })).toEqual([422, 'BodyInvalid']);
+    expect(await refusedPlan({ ...hold, environment: 'mars' })).toEqual([404, 'EnvironmentUnknown']);
+    expect(await refusedPlan({ ...hold, extra: 1 })).toEqual([422, 'BodyInvalid']);
+    expect(await refusedPlan({ ...hold, params: { release: '1' } })).toEqual([422, 'ParamsInvalid']);
+    expect(await refusedPlan({ ...hold, environment: 'vault', runbook: { text: RUNBOOK } })).toEqual([
       422,
       'TextRefused',
     ]);
-    const text = (yaml: string) => plan({ ...hold, runbook: { text: yaml } });
+    const text = (yaml: string) => refusedPlan({ ...hold, runbook: { text: yaml } });
     expect(await text(RUNBOOK.replace('uses: app.switch', 'uses: app.swatch'))).toEqual([
       422,
       'RunbookInvalid',
@@ -83,10 +84,14 @@ describe('a plan', () => {
   });
 });
 
-describe('bodies and headers', () => {
-  const raw = (text: string, headers: Record<string, string> = {}) =>
-    api.refusal('dana', '/v1/plans', { text, headers });
+const requestId = async (given: string) => {
+  const { headers } = await api.request('pia', '/v1/me', { headers: { 'X-Request-Id': given } });
+  return headers.get('x-request-id');
+};
+const raw = (text: string, headers: Record<string, string> = {}) =>
+  api.refusal('dana', '/v1/plans', { text, headers });
 
+describe('bodies and headers', () => {
   test('that are no JSON are 400', async () => {
     expect(await raw('{"runbook":')).toEqual([400, 'NotJson']);
     expect(await raw('name: hold')).toEqual([400, 'NotJson']);
@@ -101,12 +106,8 @@ describe('bodies and headers', () => {
   });
 
   test('keep a request id that can be used, and make one otherwise', async () => {
-    const id = async (given: string) =>
-      (await api.request('pia', '/v1/me', { headers: { 'X-Request-Id': given } })).headers.get(
-        'x-request-id',
-      );
-    expect(await id('trace-1234')).toBe('trace-1234');
-    expect(await id('no spaces')).toMatch(/^req-/);
+    expect(await requestId('trace-1234')).toBe('trace-1234');
+    expect(await requestId('no spaces')).toMatch(/^req-/);
   });
 
   test('leave with headers that keep browsers from harm', async () => {

@@ -27,8 +27,9 @@ describe('the exit code of a run', () => {
   });
 });
 
+const api = (status: number) => new ApiError({ status, code: 'Some', detail: 'Some.' });
+
 describe('the exit code of an error', () => {
-  const api = (status: number) => new ApiError({ status, code: 'Some', detail: 'Some.' });
   test('4 for no right, 2 for what cannot be used, 1 for the rest', () => {
     expect([401, 403, 422, 404, 409, 503, 0].map((status) => exitCodeOfError(api(status)))).toEqual([
       4, 4, 2, 1, 1, 1, 1,

@@ -6,7 +6,7 @@ import { planLines } from '../../cli/view/plan.ts';
 import { runLines } from '../../cli/view/run.ts';
 import { runsLines } from '../../cli/view/runs.ts';
 import { duration, safe, span, widthOf } from '../../cli/view/style.ts';
-import * as stories from './stories.ts';
+import { copying, makeRun, plan, rolledBack, stuck, succeeded, unwinding, waiting } from './stories.ts';
 
 const words = { ascii: true, colour: false };
 const symbols = { ascii: false, colour: false };
@@ -24,27 +24,26 @@ const golden = new Map(
 );
 
 describe('the golden views', () => {
-  for (const name of ['waiting', 'copying', 'unwinding', 'rolledBack', 'succeeded', 'stuck'] as const) {
+  for (const [name, run] of Object.entries({ waiting, copying, unwinding, rolledBack, succeeded, stuck })) {
     test(`a run that is ${name} looks as agreed`, () => {
-      const run = stories[name];
       const lines = runLines(run, symbols, { now: new Date(run.at), isWatching: name === 'waiting' });
       expect(lines.join('\n')).toBe(golden.get(name));
     });
   }
 
   test('a run in words alone has no symbol outside ASCII', () => {
-    const lines = runLines(stories.copying, words, { now: new Date(stories.copying.at), isWatching: false });
+    const lines = runLines(copying, words, { now: new Date(copying.at), isWatching: false });
     expect(lines.join('\n')).toBe(golden.get('copying in words alone'));
     expect(lines.join('')).toMatch(/^[\x20-\x7e]*$/);
   });
 
   test('a plan looks as agreed, with symbols and in words alone', () => {
-    expect(planLines(stories.plan, symbols).join('\n')).toBe(golden.get('plan'));
-    expect(planLines(stories.plan, words).join('\n')).toBe(golden.get('plan in words alone'));
+    expect(planLines(plan, symbols).join('\n')).toBe(golden.get('plan'));
+    expect(planLines(plan, words).join('\n')).toBe(golden.get('plan in words alone'));
   });
 
   test('the table of runs looks as agreed', () => {
-    const runs = [stories.stuck, stories.rolledBack, stories.succeeded];
+    const runs = [stuck, rolledBack, succeeded];
     expect(runsLines(runs, symbols).join('\n')).toBe(golden.get('runs'));
   });
 });
@@ -52,7 +51,7 @@ describe('the golden views', () => {
 describe('colours', () => {
   test('change no column and stand only where they were asked for', () => {
     const show = (style: typeof symbols) =>
-      runLines(stories.copying, style, { now: new Date(stories.copying.at), isWatching: true });
+      runLines(copying, style, { now: new Date(copying.at), isWatching: true });
     const coloured = show(colours);
     expect(coloured.join('')).toContain('\u001b[');
     expect(coloured.map(widthOf)).toEqual(show(symbols).map(widthOf));
@@ -65,7 +64,7 @@ describe('text of others', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary', maxLength: 300 }), fc.boolean(), (text, ascii) => {
         const style = { ascii, colour: false };
-        const run = stories.makeRun(
+        const run = makeRun(
           {
             ready: { from: 0, to: 3, summary: text },
             'database/inspect': { from: 3, state: 'maybe', error: { type: 'PhaseFailed', message: text } },
@@ -103,10 +102,10 @@ describe('formats', () => {
   });
 });
 
-describe('a line an event', () => {
-  const line = (event: string, data: Record<string, unknown>) =>
-    eventLine({ id: '7', event, data: { at: '2026-11-22T01:16:40Z', ...data } }, symbols);
+const line = (event: string, data: Record<string, unknown>) =>
+  eventLine({ id: '7', event, data: { at: '2026-11-22T01:16:40Z', ...data } }, symbols);
 
+describe('a line an event', () => {
   test('a phase says time, state and what it found', () => {
     expect(line('phase', { phase: 'database/copy', state: 'done', verdict: 'pass', summary: '9 rows' })).toBe(
       '01:16:40  ✓ database/copy          done  pass  9 rows',

@@ -1,0 +1,240 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { getRequestListener } from '@hono/node-server';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { main } from '../../cli/main.ts';
+import { makeTestApi, type TestApi } from '../api/support.ts';
+import { type Engine, makeEngine, untilCancelled, withDigests } from '../support/engine.ts';
+import { approval, makePlan } from '../support/plans.ts';
+
+let engine: Engine;
+let api: TestApi;
+let server: Server;
+let url: string;
+beforeAll(async () => {
+  engine = await makeEngine();
+  api = await makeTestApi({ engine });
+  const listener = getRequestListener(api.app.fetch);
+  server = createServer((request, response) => void listener(request, response));
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+});
+afterAll(async () => {
+  server.closeAllConnections();
+  server.close();
+  await api[Symbol.asyncDispose]();
+  await engine[Symbol.asyncDispose]();
+});
+
+type Said = { code: number; out: string; err: string };
+
+function start(person: string, args: string[], more: { answer?: string; signal?: AbortSignal } = {}) {
+  const said = { out: '', err: '' };
+  const asked: string[] = [];
+  const done = main(args, {
+    out: { write: (text) => (said.out += text) },
+    err: { write: (text) => (said.err += text) },
+    ask:
+      more.answer === undefined
+        ? undefined
+        : async (question) => {
+            asked.push(question);
+            return more.answer ?? '';
+          },
+    variables: { COUNTDOWN_URL: url, COUNTDOWN_TOKEN: api.tokens.get(person) ?? person },
+    signal: more.signal ?? new AbortController().signal,
+  });
+  return { said, asked, done };
+}
+
+async function say(person: string, ...args: string[]): Promise<Said> {
+  const { said, done } = start(person, args);
+  const code = await done;
+  return { code, ...said };
+}
+
+async function until(what: () => boolean | Promise<boolean>, why: () => string): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  while (!(await what())) {
+    if (Date.now() > deadline) throw new Error(why());
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+const asks = { name: 'b', effect: 'reversible' as const, approval: approval({ sre: 1, owner: 1 }) };
+const asking = () => api.savePlan(withDigests(makePlan([{ id: 'one', phases: [{ name: 'a' }, asks] }])));
+const state = async (run: number) => (await api.ok<{ state: string }>('dana', `/v1/runs/${run}`)).state;
+const newest = async () =>
+  (await api.ok<{ items: { run: number }[] }>('dana', '/v1/runs?limit=1')).items[0]?.run ?? 0;
+
+async function waitingRun(): Promise<number> {
+  const plan = await asking();
+  const { code, out } = await say('dana', 'run', plan.slice(0, 12), '-o', 'json');
+  expect(code).toBe(0);
+  const { run } = JSON.parse(out) as { run: number };
+  await until(
+    async () => (await state(run)) === 'waiting',
+    () => `run ${run} does not ask`,
+  );
+  return run;
+}
+
+describe('a run from the command line', () => {
+  test('is started by its plan, approved by two people, watched to its end, and leaves with 0', async () => {
+    const plan = await asking();
+    const watching = start('dana', ['run', plan.slice(0, 12), '--watch']);
+    await until(
+      () => watching.said.out.includes('approval of one is open'),
+      () => watching.said.out,
+    );
+    const run = await newest();
+    const first = await say('ana', 'approve', String(run));
+    expect(first).toEqual({ code: 0, out: 'Counted. one still needs owner 1 (olu).\n', err: '' });
+    // The connection breaks in the middle: the watcher comes back by itself.
+    server.closeAllConnections();
+    await until(
+      () => watching.said.err.includes('The connection is lost'),
+      () => watching.said.err,
+    );
+    expect((await say('olu', 'approve', String(run), 'one')).code).toBe(0);
+    expect(await watching.done).toBe(0);
+    const lines = watching.said.out.split('\n');
+    expect(lines.filter((line) => /✓ one\/a +done/.test(line))).toHaveLength(1);
+    expect(watching.said.out).toMatch(/run {2}✓ succeeded {2}pass/);
+    expect(watching.said.out).toMatch(new RegExp(`run ${run} {2}test → test {2}✓ succeeded {2}pass`));
+    expect((await say('dana', 'watch', String(run))).code).toBe(0);
+
+    const folder = await mkdtemp(join(tmpdir(), 'countdown-evidence-'));
+    const saved = await say('dana', 'evidence', String(run), '-o', join(folder, 'run'));
+    expect(saved.out).toMatch(/^.*run: \d+ rows, head [0-9a-f]{12}\n$/);
+    const rows = (await readFile(join(folder, 'run/journal.jsonl'), 'utf8')).trim().split('\n');
+    expect(JSON.parse(rows[0] ?? '')).toMatchObject({ seq: 1, kind: 'asked', actor: 'dana' });
+    await rm(folder, { recursive: true });
+  });
+
+  test('that is rejected leaves with 6, that is aborted with 5 or 3', async () => {
+    const run = await waitingRun();
+    expect(await say('olu', 'reject', String(run), 'one', 'no')).toMatchObject({ code: 2 });
+    expect((await say('olu', 'reject', String(run), 'one', 'Holiday traffic is high.')).code).toBe(0);
+    const rejected = await say('dana', 'watch', String(run));
+    expect([rejected.code, rejected.out.includes('Holiday traffic is high.')]).toEqual([6, true]);
+
+    const stopped = await waitingRun();
+    expect(await say('dana', 'abort', String(stopped))).toMatchObject({
+      code: 2,
+      err: `error Usage  Without a terminal abort needs --confirm ${stopped}.\n`,
+    });
+    expect((await say('dana', 'abort', String(stopped), 'enough', '--confirm', String(stopped))).code).toBe(
+      0,
+    );
+    expect((await say('dana', 'watch', String(stopped))).code).toBe(5);
+
+    engine.world.scripts.set('two/run', (_phase, context) => untilCancelled(context));
+    const steps = [
+      { id: 'one', phases: [{ name: 'a', effect: 'reversible' as const }] },
+      { id: 'two', phases: [{ name: 'b' }] },
+    ];
+    const plan = await api.savePlan(withDigests(makePlan(steps)));
+    const watching = start('dana', ['run', plan, '-w']);
+    await until(
+      () => /▸ two +running/.test(watching.said.out),
+      () => watching.said.out,
+    );
+    const aborting = start('dana', ['abort', String(await newest())], { answer: String(await newest()) });
+    expect(await aborting.done).toBe(0);
+    expect(aborting.asked[0]).toMatch(/^Type \d+ to abort \(undoes 1 phase, about 0s\): $/);
+    expect(await watching.done).toBe(3);
+    engine.world.scripts.delete('two/run');
+    expect((await say('dana', 'show', String(await newest()))).out).toContain('↺ rolled-back (verified)');
+  });
+
+  test('can be left, or watched for a time; it goes on', async () => {
+    const run = await waitingRun();
+    const leaving = new AbortController();
+    const watching = start('dana', ['watch', String(run)], { signal: leaving.signal });
+    await until(
+      () => watching.said.out !== '',
+      () => 'nothing is shown',
+    );
+    leaving.abort();
+    expect(await watching.done).toBe(130);
+    expect(watching.said.err).toContain(`run ${run} goes on. Come back:  countdown watch ${run}`);
+    expect((await say('dana', 'watch', String(run), '--timeout', '1s')).code).toBe(124);
+    expect(await state(run)).toBe('waiting');
+    await say('dana', 'abort', String(run), '--confirm', String(run));
+    expect((await say('dana', 'watch', String(run))).code).toBe(5);
+  });
+});
+
+describe('what is refused', () => {
+  test('leaves with 4 without the right, 1 where nothing is found, 2 where it was typed wrongly', async () => {
+    const run = await waitingRun();
+    expect(await say('dana', 'approve', String(run))).toMatchObject({
+      code: 4,
+      err: expect.stringMatching(/^error RequesterCannotApprove {2}You asked for run/) as string,
+    });
+    expect(await say('not-a-token-of-anybody', 'show', String(run))).toMatchObject({ code: 4 });
+    expect((await say('dana', 'show', '99999')).code).toBe(1);
+    expect((await say('dana', 'approve', '99999', 'one')).code).toBe(1);
+    expect((await say('dana', 'retry', String(run), 'one/a')).code).toBe(1);
+    for (const args of [
+      [],
+      ['shw'],
+      ['show'],
+      ['show', 'x'],
+      ['show', '1', '2'],
+      ['show', '1', '--wat'],
+      ['runs', '-o', 'xml'],
+      ['resolve', '1', 'a'],
+      ['run', 'hold', '--env', 'lab'],
+    ]) {
+      expect((await say('dana', ...args)).code, args.join(' ')).toBe(2);
+    }
+    await say('dana', 'abort', String(run), '--confirm', String(run));
+    expect((await say('dana', 'watch', String(run))).code).toBe(5);
+  });
+
+  test('a runbook that cannot be used shows its line with a caret', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'countdown-runbook-'));
+    const file = join(folder, 'broken.yaml');
+    const { writeFile } = await import('node:fs/promises');
+    await writeFile(file, 'name: runbook\nsteps:\n  - { id: look, uses: weit, with: { for: 1s } }\n');
+    const said = await say('dana', 'plan', file, '--env', 'lab');
+    expect(said.code).toBe(2);
+    expect(said.err).toMatch(/^error RunbookInvalid {2}\S+:3:\d+\n +3 \| .*weit.*\n +\| +\^/);
+    await rm(folder, { recursive: true });
+  });
+
+  test('an API that is away is said in one sentence', async () => {
+    const said = { err: '' };
+    const code = await main(['runs'], {
+      out: { write: () => true },
+      err: { write: (text) => (said.err += text) },
+      ask: undefined,
+      variables: { COUNTDOWN_URL: 'http://127.0.0.1:1', COUNTDOWN_TOKEN: 'x'.repeat(20) },
+      signal: new AbortController().signal,
+    });
+    expect([code, said.err]).toEqual([
+      1,
+      'error Unreachable  The API at http://127.0.0.1:1 did not answer.\ndo    set COUNTDOWN_URL to the address of the API, and look whether it runs\n',
+    ]);
+  });
+});
+
+describe('a plan from the command line', () => {
+  test('is shown as a table, and asked about before it starts on a terminal', async () => {
+    const { code, out } = await say('dana', 'plan', 'hold', '--env', 'lab');
+    expect(code).toBe(0);
+    expect(out).toMatch(/^plan [0-9a-f]{12} {2}hold → lab {2,}3 steps, 5 phases\n {2}STEP/);
+    expect(out).toContain('Can approve owner chi, olu · sre ana, ben (not dana, who asks)');
+    const asking2 = start('dana', ['run', 'hold', '--env', 'lab'], { answer: 'no' });
+    expect(await asking2.done).toBe(1);
+    expect(asking2.asked).toEqual(['Type lab to start: ']);
+    expect(asking2.said.err).toContain('Nothing was started.');
+  });
+});
