@@ -287,9 +287,11 @@ test.each([
   expect(result.summary).toContain(named);
 });
 
+function bucketOf(line: string): number {
+  return createHash('sha256').update(line).digest().readUInt32LE(0) % 1024;
+}
+
 test('rows without a key that change places inside one bucket are found', async () => {
-  const bucketOf = (line: string): number =>
-    createHash('sha256').update(line).digest().readUInt32LE(0) % 1024;
   const twin = Array.from({ length: 20_000 }, (_, place) => `b${place}`).find(
     (line) => bucketOf(line) === bucketOf('a'),
   );
