@@ -9,7 +9,7 @@ import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } 
 import { Pool } from 'pg';
 import { type Logger, pino } from 'pino';
 import { z } from 'zod';
-import { type Activities, createActivities } from './activities/index.ts';
+import { type Activities, type Activity, createActivities } from './activities/index.ts';
 import { JOURNAL_WAIT_MS } from './procedures/limits.ts';
 import { makeWorkerStore } from './store/index.ts';
 import { waitForVersion } from './store/migrate.ts';
@@ -66,14 +66,17 @@ async function main(): Promise<void> {
     log,
     environments: new Map([...environments].map(([name, { environment }]) => [name, environment])),
     stateFolder: settings.COUNTDOWN_STATE,
-    env: process.env,
+    env: variables,
     journalWaitMs: settings.COUNTDOWN_JOURNAL_WAIT_MS,
   });
+  if (wrap !== undefined) {
+    for (const [name, act] of Object.entries(activities.phases)) activities.phases[name] = wrap(name, act);
+  }
   const connection = await connect(settings);
-  const workers = await Promise.all(workersOf({ settings, connection, activities, pools: values.pool }));
+  const workers = await Promise.all(workersOf({ settings, connection, activities, pools }));
 
   const running = Promise.all(workers.map((worker) => worker.run()));
-  log.info({ pools: values.pool, taskQueue: settings.COUNTDOWN_TASK_QUEUE }, 'worker: polling');
+  log.info({ pools, taskQueue: settings.COUNTDOWN_TASK_QUEUE }, 'worker: polling');
   await Promise.race([running, once(process, 'SIGTERM'), once(process, 'SIGINT')]);
   log.info('worker: draining');
   // A native thread that hangs must not keep the process for ever.
@@ -140,10 +143,15 @@ function installRuntime(log: Logger): void {
   });
 }
 
-main().then(
-  () => process.exit(0),
-  (error: unknown) => {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-    process.exit(1);
-  },
-);
+if (import.meta.main) {
+  const { values } = parseArgs({
+    options: { pool: { type: 'string', multiple: true, default: ['default'] } },
+  });
+  runWorker({ pools: values.pool, variables: process.env }).then(
+    () => process.exit(0),
+    (error: unknown) => {
+      process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+      process.exit(1);
+    },
+  );
+}
