@@ -6,13 +6,13 @@
 import { once } from 'node:events';
 import { parseArgs } from 'node:util';
 import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
-import { Pool } from 'pg';
 import { type Logger, pino } from 'pino';
 import { z } from 'zod';
 import { type Activities, type Activity, createActivities } from './activities/index.ts';
 import { JOURNAL_WAIT_MS } from './procedures/limits.ts';
 import { makeWorkerStore } from './store/index.ts';
 import { waitForVersion } from './store/migrate.ts';
+import { makePool } from './store/pool.ts';
 import { loadEnvironments } from './store/environments.ts';
 
 const GRACE_MS = 10_000;
@@ -48,16 +48,20 @@ function readSettings(variables: Record<string, string | undefined>): Settings {
   throw new Error(`The worker cannot start: ${lines.join('; ')}. Set them and start again.`);
 }
 
-async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: { pool: { type: 'string', multiple: true, default: ['default'] } },
-  });
-  const settings = readSettings(process.env);
+export type RunWorker = {
+  pools: string[];
+  variables: Record<string, string | undefined>;
+  /** Stands around each phase's own function; a rehearsal of crashes uses it. */
+  wrap?: (name: string, act: Activity) => Activity;
+};
+
+/** Runs until SIGTERM or SIGINT, then drains. Throws where a setting, the schema or the server is missing. */
+export async function runWorker({ pools, variables, wrap }: RunWorker): Promise<void> {
+  const settings = readSettings(variables);
   const log = pino({ level: settings.COUNTDOWN_LOG_LEVEL, base: { process: 'worker' } });
   installRuntime(log);
 
-  const pool = new Pool({ connectionString: settings.COUNTDOWN_DATABASE_URL, max: CONNECTIONS_MAX });
-  pool.on('error', (error) => log.warn({ err: error }, 'database: connection lost'));
+  const pool = makePool(settings.COUNTDOWN_DATABASE_URL, { name: 'worker', max: CONNECTIONS_MAX });
   await waitForVersion(settings.COUNTDOWN_DATABASE_URL, { timeoutMs: SCHEMA_WAIT_MS });
   const environments = await loadEnvironments(settings.COUNTDOWN_ENVIRONMENTS);
   const store = makeWorkerStore(pool);
