@@ -14,7 +14,6 @@ import {
   decisionUpdate,
 } from '../workflows/messages.ts';
 
-/** Milliseconds for one call of Temporal that waits for nobody. */
 const CALL_MS = 3 * SECOND_MS;
 
 export type Answered =
@@ -53,17 +52,20 @@ export function makeLauncher(
     /** Before `run/N`, where several installations share a namespace; default none. */
     workflowIdPrefix?: string;
     updateWaitMs?: number;
+    /** For one call of Temporal that waits for nobody; default 3 s. */
+    callMs?: number;
   },
 ): Launcher {
   const within = <T>(waitMs: number, call: () => Promise<T>): Promise<T> =>
     client.withDeadline(Date.now() + waitMs, call);
+  const callMs = options.callMs ?? CALL_MS;
   const workflowIdOf = (run: number): string => `${options.workflowIdPrefix ?? ''}run/${run}`;
   return {
     async start({ run, plan, requester, planHash, unwind }) {
       const input: LaunchInput = unwind ? { run, plan, unwind: true } : { run, plan };
       const title = `run ${run} · ${plan.runbook.name} → ${plan.environment} · requester ${requester}`;
       try {
-        await within(CALL_MS, () =>
+        await within(callMs, () =>
           client.workflow.start('launch', {
             workflowId: workflowIdOf(run),
             taskQueue: options.taskQueue,
@@ -81,7 +83,7 @@ export function makeLauncher(
 
     async isOpen(run) {
       try {
-        const description = await within(CALL_MS, () =>
+        const description = await within(callMs, () =>
           client.workflow.getHandle(workflowIdOf(run)).describe(),
         );
         return description.status.name === 'RUNNING' || description.status.name === 'PAUSED';
@@ -106,8 +108,8 @@ export function makeLauncher(
     },
 
     async ready() {
-      await within(CALL_MS, () => client.connection.ensureConnected());
-      await within(CALL_MS, () => client.workflowService.getSystemInfo({}));
+      await within(callMs, () => client.connection.ensureConnected());
+      await within(callMs, () => client.workflowService.getSystemInfo({}));
     },
   };
 }

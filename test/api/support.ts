@@ -70,7 +70,9 @@ export async function makeTestApi(options: { engine?: Engine } = {}) {
   const client = engine?.client ?? new Client({ connection: nowhere, namespace: 'default' });
   const launcher = makeLauncher(client, {
     taskQueue: engine?.taskQueue ?? 'nobody',
-    ...(engine === undefined ? { updateWaitMs: 500 } : { workflowIdPrefix: `${engine.taskQueue}/` }),
+    ...(engine === undefined
+      ? { updateWaitMs: 300, callMs: 300 }
+      : { workflowIdPrefix: `${engine.taskQueue}/` }),
   });
   const ending = new AbortController();
   const store = database.api;
