@@ -19,6 +19,7 @@ import type { Logger } from 'pino';
 import { SUMMARY_BYTES_MAX } from '../procedures/limits.ts';
 import type { Call, Direction, Limits, Plan } from '../procedures/plan.ts';
 import { digest } from '../store/digest.ts';
+import { wellFormed } from '../store/text.ts';
 import type { OutcomeRow, RunRow, StoredOutcome, WorkerStore } from '../store/types.ts';
 import type { Envelope, PhaseAnswer } from '../workflows/messages.ts';
 import { assertApproved } from './approved.ts';
@@ -100,10 +101,10 @@ class AroundPhase implements ActivityInboundCallsInterceptor {
     const base = { ...envelope, attempt, intent: fence.seq };
     let outcome: Omit<StoredOutcome, 'seq'>;
     try {
-      const outputs = await journal.before(() => deps.store.outputs(envelope.run));
+      const { outputs } = run;
       const context = makeContext({ ...deps, ...at, outputs, signal: this.context.cancellationSignal });
       const params = fill(planned.call.params, outputs);
-      const result = (await next({ ...input, args: [params, context] })) as Result;
+      const result = wellFormed(await next({ ...input, args: [params, context] })) as Result;
       outcome = outcomeOf(result, envelope.direction);
       if (envelope.direction === 'run' && run.failAt === envelope.phase) {
         throw fail('InjectedFault', 'a fault was injected after the effect, as asked for with the run');

@@ -1,9 +1,16 @@
 /** The local activities of the interpreter: rows that no phase activity writes. */
+import { type Plan, isWait } from '../procedures/plan.ts';
 import { digest } from '../store/digest.ts';
 import type { RunRow, WorkerStore } from '../store/types.ts';
-import type { Recorder, RecordRow } from '../workflows/messages.ts';
+import type { Begun, Recorder, RecordRow } from '../workflows/messages.ts';
+import { CLOSED } from '../workflows/state.ts';
 import { assertQuorum } from './approved.ts';
 import { fail } from './lib/fail.ts';
+
+function isPastNoReturn(plan: Plan, begun: Begun): boolean {
+  const done = new Set(begun.journal.flatMap(({ phase, state }) => (state === 'done' ? [phase] : [])));
+  return plan.phases.some(({ id, run }) => isWait(run) && run.wait === 'point-of-no-return' && done.has(id));
+}
 
 export function makeRecorder({ store }: { store: WorkerStore }): Recorder {
   const load = async (run: number): Promise<RunRow> => {
@@ -23,7 +30,7 @@ export function makeRecorder({ store }: { store: WorkerStore }): Recorder {
   };
 
   return {
-    async begin({ run, plan }) {
+    async begin({ run, plan, reopen }) {
       const row = await load(run);
       if (digest(plan) !== row.planHash) {
         throw fail(
@@ -31,6 +38,12 @@ export function makeRecorder({ store }: { store: WorkerStore }): Recorder {
           `The plan that run ${run} was started with is not the one that the API stored. Start runs through the API.`,
         );
       }
+      const begun = await store.begun(run);
+      if (reopen === null || isPastNoReturn(plan, begun)) return begun;
+      // From this row on the store refuses every forward intent: no leftover of the closed workflow can begin anything
+      // that the unwinding would not see. Only then is the journal read.
+      const body = { because: CLOSED };
+      await store.record(run, [{ key: reopen, kind: 'run', state: 'unwinding', body }]);
       return store.begun(run);
     },
 

@@ -51,7 +51,8 @@ const RUN: Record<RunState, Partial<Record<RunEvent, RunState>>> = {
   },
   waiting: { go: 'running', pause: 'paused', stop: 'stopped', unwind: 'unwinding' },
   paused: { resume: 'running', stop: 'stopped', unwind: 'unwinding' },
-  unwinding: { restore: 'rolled-back', stick: 'stuck' },
+  // `stop`: opened again after its workflow was closed from outside, and nothing had been begun.
+  unwinding: { restore: 'rolled-back', stick: 'stuck', stop: 'stopped' },
   stuck: { resolve: 'unwinding', unwind: 'unwinding' },
   succeeded: {},
   stopped: {},

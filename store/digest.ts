@@ -5,7 +5,8 @@ import canonicalize from 'canonicalize';
 /** The RFC 8785 text. Members that are `undefined` are left out. Throws for NaN, infinities, lone surrogates and non-values. */
 export function canonical(json: unknown): string {
   const text = canonicalize(json);
-  if (text === undefined) throw new TypeError(`A ${typeof json} has no JSON text: give a JSON value.`);
+  if (text === undefined)
+    throw new TypeError(`A value of type ${typeof json} cannot be written as JSON: give a JSON value.`);
   return text;
 }
 

@@ -7,7 +7,8 @@ export function bodyText(body: { [key: string]: unknown }): string {
   return canonical(wellFormed(body));
 }
 
-function wellFormed(value: unknown): unknown {
+/** The value with lone surrogates replaced, at any depth: neither UTF-8 nor RFC 8785 has a form for them. */
+export function wellFormed(value: unknown): unknown {
   if (typeof value === 'string') return value.toWellFormed();
   if (Array.isArray(value)) return value.map(wellFormed);
   if (typeof value !== 'object' || value === null) return value;

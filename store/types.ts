@@ -74,6 +74,8 @@ export type RunRow = {
   failAt: string | null;
   state: RunState;
   epoch: number;
+  /** Outputs of done phases by phase id, read with the run to save a round trip. */
+  outputs: Record<string, Record<string, Json>>;
 };
 
 export type JournalRow = {

@@ -13,6 +13,7 @@ import { isTerminal } from '../procedures/states.ts';
 import { type Moment, leadingPhases, stepForward } from './forward.ts';
 import type { Begun, OpenApproval, PhaseAnswer, RecordRow } from './messages.ts';
 import {
+  CLOSED,
   type CoreState,
   type PhaseRecord,
   movePhase,
@@ -176,14 +177,15 @@ function begin(plan: Plan, state: CoreState, begun: Begun, unwind: boolean): voi
   state.requester = begun.requester;
   state.groups = begun.groups;
   if (!unwind) return;
-  moveRun(state, 'start', {});
   for (const [target, print] of Object.entries(state.prints)) {
     print.before = begun.prints[target]?.before ?? null;
     print.try = begun.prints[target]?.try ?? 0;
   }
   for (const known of begun.journal) adopt(plan, state, known);
-  if (state.noReturn) return;
-  state.cause = { kind: 'closed', text: 'The workflow of the run was closed from outside' };
+  if (state.noReturn) return moveRun(state, 'start', {});
+  // `begin` has written that row already, before it read the journal.
+  state.run = 'unwinding';
+  state.cause = { kind: 'closed', text: CLOSED };
 }
 
 /** What the journal knows of a phase. Whatever was on its way is `maybe`. */

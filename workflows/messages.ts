@@ -60,8 +60,11 @@ export const decisionUpdate = defineUpdate<DecisionAnswer, [Decision]>('decision
 
 /** Local activities that the shell calls for rows that no phase activity writes. */
 export type Recorder = {
-  /** Checks that the API stored this plan under this run, and tells what the journal knows. Journals nothing by itself. */
-  begin(input: { run: number; plan: Plan }): Promise<Begun>;
+  /**
+   * Checks that the API stored this plan under this run, and tells what the journal knows. With `reopen`, a key, the
+   * workflow of the run was closed from outside: above the point of no return the run is marked as unwinding first.
+   */
+  begin(input: { run: number; plan: Plan; reopen: string | null }): Promise<Begun>;
   /** Appends rows in order; a row whose key exists already is left alone. */
   record(input: { run: number; rows: RecordRow[] }): Promise<void>;
   /** Hashes what the step's leading phases bind, appends the approval row, and returns the digest. */

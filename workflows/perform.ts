@@ -28,11 +28,14 @@ export const recorder = proxyLocalActivities<Recorder>({
 
 export function makePerform({ run, plan, unwind }: LaunchInput): (act: Act) => Promise<Event> {
   return async (act) => {
-    // A retried local activity must find its own rows; another execution of the same run must not.
-    const prefix = workflowInfo().runId.slice(0, 8);
+    // A retried local activity must find its own rows; another execution of the same run must not. The whole id:
+    // its first digits are the time.
+    const prefix = workflowInfo().runId;
     switch (act.kind) {
-      case 'begin':
-        return { kind: 'begun', begun: await recorder.begin({ run, plan }), unwind: unwind === true };
+      case 'begin': {
+        const reopen = unwind === true ? `${prefix}/reopen` : null;
+        return { kind: 'begun', begun: await recorder.begin({ run, plan, reopen }), unwind: unwind === true };
+      }
       case 'record':
         await recorder.record({
           run,

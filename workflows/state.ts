@@ -73,6 +73,9 @@ export type Cause = {
   text: string;
 };
 
+/** Why a run unwinds whose workflow the janitor had to open again. */
+export const CLOSED = 'The workflow of the run was closed from outside';
+
 export type CoreState = {
   version: 1;
   run: RunState;

@@ -61,6 +61,11 @@ export function giveToDesk(
 /** The undo stack is empty: every target is fingerprinted again and held against before. */
 function compare(plan: Plan, state: CoreState, moment: Moment): boolean {
   if (moment.draining || state.outbox.length > 0) return false;
+  if (state.stack.length === 0) {
+    // Opened again from outside before it had begun anything: there is nothing to compare.
+    moveRun(state, 'stop', { because: state.cause?.text ?? null });
+    return true;
+  }
   // With something on the desk the comparison would only repeat what is known.
   if (desk(state).length > 0) return stick(state);
   let asked = false;

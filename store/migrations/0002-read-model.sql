@@ -108,7 +108,7 @@ begin
   else
     update countdown.phases p set
       state = coalesce(new_state, p.state),
-      verdict = case when j.direction = 'run' then b ->> 'verdict' else p.verdict end,
+      verdict = b ->> 'verdict',
       summary = b ->> 'summary',
       error = case when good then null else (b -> 'error')::json end,
       ended_at = case when new_state in ('done', 'undone') then j.at else p.ended_at end,
