@@ -103,6 +103,7 @@ class Model {
   /** What this run met on its way. */
   stuck = false;
   cut = false;
+  reopened = false;
 
   constructor(plan: Plan) {
     this.plan = plan;
@@ -269,6 +270,45 @@ class Model {
     return ok('d', luck % 9 === 8 ? { verdict: 'inconclusive' } : {});
   }
 
+  /**
+   * The workflow is closed from outside and opened again: what was in flight may have happened, the journal's read model
+   * is all that is known, and rows on their way to it may be lost.
+   */
+  private terminate(luck: number): void {
+    if (this.state.planHash === null || this.state.run === 'planned' || isTerminal(this.state.run)) return;
+    for (const { act } of this.flying.values()) {
+      if (act.kind === 'phase' && act.direction === 'run') this.act(act.phase, 'run', luck, true);
+    }
+    this.flying.clear();
+    this.draining = false;
+    const before = this.state;
+    const journal = Object.entries(before.phases)
+      .filter(([, record]) => record.state !== 'pending')
+      .map(([phase, record]) => ({
+        phase,
+        state: record.state,
+        verdict: record.verdict,
+        started: record.begun || record.act === 'run',
+        try: record.try,
+      }))
+      .toSorted((a, b) => this.startOf(a.phase) - this.startOf(b.phase));
+    const prints = Object.fromEntries(
+      Object.entries(before.prints).map(([target, print]) => [
+        target,
+        { before: print.before, try: print.try },
+      ]),
+    );
+    this.state = initial(this.plan);
+    this.reopened = true;
+    const begun = { plan: PLAN_HASH, requester: 'dana', groups: GROUPS, journal, prints };
+    apply(this.plan, this.state, { kind: 'begun', unwind: true, begun }, this.now);
+  }
+
+  private startOf(phase: string): number {
+    const at = this.begun.indexOf(phase);
+    return at === -1 ? this.begun.length : at;
+  }
+
   /** Somebody says something; what does not count must change nothing. */
   say(kind: DecisionKind, subject: string | null, person: string, evidence: string | null): boolean {
     this.votes += 1;
@@ -314,6 +354,7 @@ class Model {
     if (what < 6 && keys.length > 0) this.finish(keys[luck % keys.length] ?? '', luck);
     else if (what === 6) this.now += luck % 7 === 0 ? 100_000 : luck % 60;
     else if (what === 7) this.draining = true;
+    else if (what === 9 && luck % 30 === 7) this.terminate(luck);
     else this.person(luck);
     this.turn();
   }
@@ -414,6 +455,7 @@ describe('the core under a random world', () => {
       capped && 'skipped',
       model.stuck && 'stuck',
       model.cut && 'continued as new',
+      model.reopened && 'opened again',
     ]) {
       if (what !== false) seen[what] = (seen[what] ?? 0) + 1;
     }
@@ -445,6 +487,7 @@ describe('the core under a random world', () => {
       'skipped',
       'past the point of no return',
       'continued as new',
+      'opened again',
     ]) {
       expect(seen[what] ?? 0, `runs that were ${what}`).toBeGreaterThan(SEEDS / 200);
     }
