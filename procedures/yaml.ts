@@ -37,7 +37,8 @@ export function readYaml(text: string, file: string, code: ProblemCode = 'Runboo
     schema: 'core',
     version: '1.2',
     merge: false,
-    uniqueKeys: true,
+    // Looked for below: the parser compares each key with every other.
+    uniqueKeys: false,
     customTags: [],
     prettyErrors: false,
     logLevel: 'error',
@@ -65,14 +66,18 @@ export function decodeYaml(bytes: Uint8Array, file: string, code: ProblemCode = 
 
 function syntaxMessage(what: string, message: string): [message: string, hint: string] {
   switch (what) {
-    case 'DUPLICATE_KEY':
-      return ['This key stands here twice, expected once.', 'take one of the two away'];
     case 'TAB_AS_INDENT':
       return ['The line is indented with a tab, expected spaces.', 'write spaces'];
     case 'MULTIPLE_DOCS':
       return ['Found a second document, expected one.', 'write each into a file of its own'];
-    case 'BAD_INDENT':
+    case 'BAD_INDENT': {
+      const closing = /with an? (.)$/.exec(message)?.[1];
+      if (closing !== undefined) {
+        const found = `A bracket is not closed, expected '${closing}' and every line inside it indented.`;
+        return [found, `close it with ${closing}`];
+      }
       return [`The indentation does not fit: ${message}.`, 'line it up with the entries above it'];
+    }
     default: {
       const plain = message.replace(/\.$/, '');
       return [`This is not YAML: ${plain}.`, 'correct the text, or write it in quotes'];
@@ -127,11 +132,15 @@ class Reader {
   }
 
   private readMap(items: readonly { key: unknown; value: unknown }[], path: Path, around: Range): Json {
-    const entries: [string, Json][] = [];
+    const entries = new Map<string, Json>();
     for (const item of items) {
       const range = rangeOf(item.key as Node | null) ?? around;
       const key = this.readKey(item.key, range, path);
-      if (key !== undefined) entries.push([key, this.read(item.value, [...path, key], range, range)]);
+      if (key === undefined) continue;
+      if (entries.has(key)) {
+        const message = `The key '${key}' stands here twice, expected once.`;
+        this.add(range, pointerOf([...path, key]), message, 'take one of the two away');
+      } else entries.set(key, this.read(item.value, [...path, key], range, range));
     }
     return Object.fromEntries(entries);
   }
@@ -143,7 +152,7 @@ class Reader {
       this.add(range, pointer, message, 'write  $(params.NAME)  for a param, and quotes around other text');
       return undefined;
     }
-    const key = String(node.source ?? node.value);
+    const key = node.source ?? (typeof node.value === 'string' ? node.value : JSON.stringify(node.value));
     if (UNSAFE_KEYS.includes(key) || key === '<<') {
       this.add(range, pointer, `The key '${key}' is not taken, expected another name.`, 'use another name');
       return undefined;
