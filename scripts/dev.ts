@@ -5,7 +5,9 @@ import { startStack } from './lib/stack.ts';
 import { makeStateFolder } from './lib/state-folder.ts';
 
 const folder = await makeStateFolder('dev');
+let isStopping = false;
 onInterrupt(async () => {
+  isStopping = true;
   process.stderr.write('\nStopping everything.\n');
   await stopAll();
   await folder.dropData();
@@ -18,11 +20,11 @@ try {
   process.stdout.write(`${addressLines(stack).join('\n')}\n`);
   // A child that ends by itself is worth a word: the others go on.
   for (const child of [stack.processes.api, stack.processes.app, stack.processes.worker()]) {
-    void child.exited.then(({ code, signal }) =>
-      process.stderr.write(
-        `${child.name} ended with ${signal ?? `exit code ${code}`}; its log is ${child.logFile}\n`,
-      ),
-    );
+    void child.exited.then(({ code, signal }) => {
+      if (isStopping) return false;
+      const how = signal ?? `exit code ${code}`;
+      return process.stderr.write(`${child.name} ended with ${how}; its log is ${child.logFile}\n`);
+    });
   }
   setInterval(() => {}, 1 << 30);
 } catch (error) {

@@ -32,6 +32,10 @@ export type StartStack = {
   ratePerSecond?: number;
   /** Servers that run already, for tests; started and stopped with the stack where they are left out. */
   servers?: { temporalAddress: string; postgresUrl: string };
+  /** Default TEMPORAL_NAMESPACE, else `default`. Two stacks with the same run numbers need a namespace each. */
+  temporalNamespace?: string;
+  /** Another worker program than `worker.ts`, and more variables for it; for tests. */
+  worker?: { program?: string; variables?: Record<string, string> };
 };
 
 export type Stack = {
@@ -43,8 +47,8 @@ export type Stack = {
   temporalAddress: string;
   databaseUrl: string;
   app: { url: string; adminToken: string; sqlite: string; postgresUrl: string; ledger: string };
-  processes: { api: Child; app: Child; writer: Child; worker(): Child };
-  /** Starts a worker after the first was stopped or killed. */
+  processes: { api: Child; app: Child; writer: Child; worker: () => Child };
+  /** Starts one more worker, beside the first or after it was stopped or killed. */
   startWorker(): Promise<Child>;
   /** Ends the write traffic and waits for its last answer. */
   stopWriter(): Promise<void>;
@@ -83,7 +87,7 @@ async function startParts(
   const environments = await writeEnvironments({ folder, app, piano: databases.piano });
   const shared = {
     TEMPORAL_ADDRESS: servers.temporalAddress,
-    TEMPORAL_NAMESPACE: process.env['TEMPORAL_NAMESPACE'] ?? 'default',
+    TEMPORAL_NAMESPACE: options.temporalNamespace ?? process.env['TEMPORAL_NAMESPACE'] ?? 'default',
     // A server that is not ours alone may have other stacks on it.
     COUNTDOWN_TASK_QUEUE: `countdown-${databases.suffix}`,
     COUNTDOWN_ENVIRONMENTS: environments,
@@ -101,8 +105,10 @@ async function startParts(
   let workers = 0;
   const startWorker = async (): Promise<Child> => {
     workers += 1;
-    worker = await start(workers === 1 ? 'worker' : `worker-${workers}`, ['worker.ts'], {
+    const program = options.worker?.program ?? 'worker.ts';
+    worker = await start(workers === 1 ? 'worker' : `worker-${workers}`, [program], {
       ...shared,
+      ...options.worker?.variables,
       COUNTDOWN_DATABASE_URL: databases.countdown.worker,
       COUNTDOWN_STATE: state,
       PIANO_POSTGRES_PASSWORD: databases.piano.password,

@@ -1,0 +1,57 @@
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+import { checkLedger } from '../../examples/piano-keys/ledger.ts';
+import { isGroupAlive } from '../../scripts/lib/process-group.ts';
+import { makeStack } from '../support/processes.ts';
+
+const DEMO = fileURLToPath(new URL('../../scripts/demo.ts', import.meta.url));
+
+function runDemo(
+  ...args: string[]
+): Promise<{ code: number | string | null | undefined; out: string; err: string }> {
+  return new Promise((resolve) => {
+    const child = execFile(process.execPath, [DEMO, ...args], (error, out, err) =>
+      resolve({ code: error === null ? 0 : error.code, out, err }),
+    );
+    child.stdin?.end();
+  });
+}
+
+test('without a terminal and without --yes the demo ends with 2 before anything starts', async () => {
+  expect(await runDemo()).toEqual({
+    code: 2,
+    out: '',
+    err: 'There is no terminal to ask for the approvals, and --yes was not given. Nothing was started. Write: npm run demo -- --yes\n',
+  });
+});
+
+test('an option that the demo does not have is refused with 2', async () => {
+  const { code, out, err } = await runDemo('--yes', '--fail-on', 'x');
+  expect([code, out]).toEqual([2, '']);
+  expect(err).toContain("Unknown option '--fail-on'");
+});
+
+test('the stack comes up with a token for each person, takes writes, survives its worker, and leaves no process', async () => {
+  const pids: number[] = [];
+  {
+    await using stack = await makeStack();
+    const { api, app, writer, worker } = stack.processes;
+    pids.push(...[api, app, writer, worker()].map(({ pid }) => pid));
+    for (const [person, token] of Object.entries(stack.tokens)) {
+      const response = await fetch(`${stack.url}/v1/me`, { headers: { Authorization: `Bearer ${token}` } });
+      expect([response.status, await response.json()]).toEqual([200, expect.objectContaining({ person })]);
+    }
+    expect(Object.keys(stack.tokens)).toContain('dana');
+    worker().signal('SIGKILL');
+    expect(await worker().exited).toEqual({ code: null, signal: 'SIGKILL' });
+    const next = await stack.startWorker();
+    pids.push(next.pid);
+    expect(stack.processes.worker()).toBe(next);
+    await stack.stopWriter();
+    const check = await checkLedger({ ledger: stack.app.ledger, url: stack.app.url });
+    expect(check.acknowledged).toBeGreaterThan(0);
+    expect([check.present, check.missing]).toEqual([check.acknowledged, []]);
+  }
+  expect(pids.filter(isGroupAlive)).toEqual([]);
+}, 90_000);
