@@ -7,7 +7,8 @@ import { Client, Connection } from '@temporalio/client';
 import { NativeConnection, Worker, bundleWorkflowCode } from '@temporalio/worker';
 import { Pool } from 'pg';
 import { pino } from 'pino';
-import { type Activity, createActivities } from '../activities/index.ts';
+import { createActivities } from '../activities/index.ts';
+import type { PhaseResult } from '../activities/phase.ts';
 import type { Plan } from '../procedures/plan.ts';
 import { startPostgres } from '../scripts/lib/postgres.ts';
 import { makeFolder, stopAll } from '../scripts/lib/processes.ts';
@@ -23,11 +24,18 @@ const PHASES = 100;
 const QUEUE = 'bench';
 const quiet = { trace() {}, debug() {}, info() {}, warn() {}, error() {}, log() {} };
 
-type Sides = { countdown(): Promise<number>; bare(): Promise<number> };
+type Sides = { countdown: () => Promise<number>; bare: () => Promise<number> };
+
+function log(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+async function nothing(): Promise<PhaseResult> {
+  return { verdict: 'pass', summary: 'nothing' };
+}
 
 export async function benchEngine({ repeats }: { repeats: number }): Promise<Record<string, number>> {
   const folder = await makeFolder('countdown-bench-');
-  const log = (line: string): void => void process.stderr.write(`${line}\n`);
   try {
     const postgres = await startPostgres({ folder: join(folder.path, 'postgres'), log });
     const temporal = await startTemporal({ folder: join(folder.path, 'temporal'), log });
@@ -82,7 +90,6 @@ async function withSides<T>(
   });
   const [apiPool, workerPool] = pools as [Pool, Pool];
   const api = makeApiStore(apiPool);
-  const nothing: Activity = async () => ({ verdict: 'pass', summary: 'nothing' });
   const activities = createActivities(
     {
       store: makeWorkerStore(workerPool),
@@ -143,7 +150,7 @@ async function withSides<T>(
   try {
     return await use({
       bare: () => timed('bare', [{ activities: PHASES }]),
-      async countdown() {
+      countdown: async () => {
         const created = await api.createRun({
           plan: hash,
           requester: 'bench',

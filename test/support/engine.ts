@@ -16,7 +16,7 @@ import { type Activity, createActivities } from '../../activities/index.ts';
 import type { PhaseContext, PhaseResult, ProbeResult } from '../../activities/phase.ts';
 import type { Environment } from '../../procedures/environment.ts';
 import type { Plan } from '../../procedures/plan.ts';
-import { isTerminal, type RunState } from '../../procedures/states.ts';
+import { isTerminal } from '../../procedures/states.ts';
 import { digest } from '../../store/digest.ts';
 import type { RunDetail } from '../../store/types.ts';
 import type { launch } from '../../workflows/launch.ts';
@@ -283,7 +283,7 @@ function makeRun(parts: {
     handle,
     detail,
     until,
-    ended: () => until((now) => isTerminal(now.state as RunState)),
+    ended: () => until((now) => isTerminal(now.state)),
     async decide(kind, subject, person, over = {}) {
       const now = await detail();
       const asked = now.approvals.find((one) => one.step === subject && one.state === 'open');

@@ -238,7 +238,7 @@ class Model {
   }
 
   private fingerprint(): string {
-    return JSON.stringify([...this.world].sort());
+    return JSON.stringify([...this.world.keys()].toSorted().map((id) => [id, this.world.get(id)]));
   }
 
   private act(phase: string, direction: 'run' | 'probe' | 'undo', luck: number, cancelled: boolean): Outcome {
