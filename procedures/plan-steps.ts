@@ -1,11 +1,18 @@
 /** Each step planned by its kind, and what must hold between the steps of one runbook. */
-import type { Collector } from './collector.ts';
+import type { Collector, Note } from './collector.ts';
 import type { Environment } from './environment.ts';
 import { procedureOf } from './index.ts';
 import { nearest } from './nearest.ts';
 import { type Json, isWait } from './plan.ts';
 import type { DraftPhase, StepBefore } from './procedure.ts';
-import { type Filled, fillParams, unescapeText } from './references.ts';
+import {
+  type BadReference,
+  FILLED_MAX,
+  type Filled,
+  REFERENCES_MAX,
+  fillParams,
+  unescapeText,
+} from './references.ts';
 import type { Runbook, RunbookStep } from './runbook.ts';
 import { listOr, problemsOf } from './schema.ts';
 import { type Path, pointerOf } from './yaml.ts';
@@ -68,21 +75,7 @@ export function planSteps(
 /** A reference names a declared param, or an output of a step above. */
 function checkReferences(filled: Filled, runbook: Runbook, index: number, found: Collector): void {
   const at = (path: Path): Path => ['steps', index, 'with', ...path];
-  for (const { path, text, param } of filled.bad) {
-    const known = Object.keys(runbook.params);
-    const near = param === undefined ? undefined : nearest(param, known);
-    const message =
-      param === undefined
-        ? `'${text}' is no reference, expected $(params.NAME) or $(STEP.OUTPUT).`
-        : `The runbook has no param '${param}', expected ${known.length === 0 ? 'one that params declares' : listOr(known)}.`;
-    const hint =
-      param === undefined
-        ? 'write  $$(  where the text itself is meant'
-        : near === undefined
-          ? `add ${param} to params`
-          : `write  $(params.${near})`;
-    found.add(at(path), { message, hint });
-  }
+  for (const bad of filled.bad) found.add(at(bad.path), badReference(bad, Object.keys(runbook.params)));
   const above = runbook.steps.slice(0, index);
   for (const { path, step, output } of filled.outputs) {
     const named = runbook.steps.find(({ id }) => id === step);
@@ -109,6 +102,24 @@ function checkReferences(filled: Filled, runbook: Runbook, index: number, found:
       found.add(at(path), { message, hint: `put ${step} above this step` });
     }
   }
+}
+
+function badReference({ text, param, tooMany }: BadReference, known: string[]): Note {
+  if (tooMany !== undefined) {
+    const most =
+      tooMany === 'text' ? `${FILLED_MAX} characters of params` : `${REFERENCES_MAX} references to outputs`;
+    return { message: `The step holds more than ${most}.`, hint: 'use fewer' };
+  }
+  if (param === undefined) {
+    const message = `'${text}' is no reference, expected $(params.NAME) or $(STEP.OUTPUT).`;
+    return { message, hint: 'write  $$(  where the text itself is meant' };
+  }
+  const near = nearest(param, known);
+  const expected = known.length === 0 ? 'one that params declares' : listOr(known);
+  return {
+    message: `The runbook has no param '${param}', expected ${expected}.`,
+    hint: near === undefined ? `add ${param} to params` : `write  $(params.${near})`,
+  };
 }
 
 /** A step that only waits calls nothing, so nobody would fill in what another step found. */

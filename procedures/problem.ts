@@ -28,7 +28,10 @@ export type Problem = {
   hint?: string;
 };
 
-/** Thrown by parsing and compiling, with every problem that was found, in the order of the text. */
+/** Problems that one error holds: more than anybody reads at once. */
+const PROBLEMS_MAX = 100;
+
+/** Thrown by parsing and compiling, with every problem that was found (the first 100), in the order of the text. */
 export class PlanProblem extends Error {
   override readonly name = 'PlanProblem';
   /** The code of the first problem. */
@@ -36,9 +39,14 @@ export class PlanProblem extends Error {
   readonly problems: readonly Problem[];
   constructor(problems: readonly Problem[]) {
     const sorted = [...problems].sort((a, b) => a.line - b.line || a.column - b.column);
-    super(sorted.map(({ message }) => message).join(' '));
+    super(
+      sorted
+        .slice(0, 3)
+        .map(({ message }) => message)
+        .join(' '),
+    );
     this.code = sorted[0]?.code ?? 'RunbookInvalid';
-    this.problems = sorted;
+    this.problems = sorted.slice(0, PROBLEMS_MAX);
   }
 }
 

@@ -8,8 +8,14 @@ import type { Path } from './yaml.ts';
 /** Found in a string: a reference to an output of a step. */
 export type OutputReference = { path: Path; step: string; output: string };
 
-/** Found in a string: something that looks like a reference and is none, or a param that is not declared. */
-export type BadReference = { path: Path; text: string; param?: string };
+/** Found in a string: something that looks like a reference and is none, a param that is not declared, or one too many. */
+export type BadReference = { path: Path; text: string; param?: string; tooMany?: 'references' | 'text' };
+
+/** References to outputs that one step may hold. */
+export const REFERENCES_MAX = 200;
+
+/** Characters that params may bring into one step, all together. */
+export const FILLED_MAX = 64 * 1024;
 
 const REFERENCE = /^\$\(([a-z][a-z0-9-]*)\.([A-Za-z][A-Za-z0-9]*)\)/;
 const ESCAPABLE = /\$\((?=[a-z][a-z0-9-]*\.[A-Za-z][A-Za-z0-9]*\))/g;
@@ -20,6 +26,7 @@ export type Filled = { value: Json; outputs: OutputReference[]; bad: BadReferenc
 export function fillParams(value: Json, params: Readonly<Record<string, Json>>): Filled {
   const outputs: OutputReference[] = [];
   const bad: BadReference[] = [];
+  let room = FILLED_MAX;
   const fill = (one: Json, path: Path): Json => {
     if (Array.isArray(one)) return one.map((item, index) => fill(item, [...path, index]));
     if (one !== null && typeof one === 'object') {
@@ -37,7 +44,7 @@ export function fillParams(value: Json, params: Readonly<Record<string, Json>>):
       filled += text.slice(at, isLiteral ? next - 1 : next);
       const match = REFERENCE.exec(text.slice(next, next + 100));
       if (isLiteral || match === null) {
-        if (!isLiteral) bad.push({ path, text: text.slice(next, next + 30) });
+        if (!isLiteral) note(bad, { path, text: text.slice(next, next + 30) });
         // What the calls would take for a reference keeps its mark; they take it away.
         filled += match === null ? '$(' : `$${match[0]}`;
         at = next + (match?.[0].length ?? 2);
@@ -46,20 +53,31 @@ export function fillParams(value: Json, params: Readonly<Record<string, Json>>):
       const [whole, owner = '', name = ''] = match;
       at = next + whole.length;
       if (owner !== 'params') {
-        outputs.push({ path, step: owner, output: name });
+        if (outputs.length < REFERENCES_MAX) outputs.push({ path, step: owner, output: name });
+        else note(bad, { path, text: whole, tooMany: 'references' });
         filled += whole;
       } else if (!Object.hasOwn(params, name)) {
-        bad.push({ path, text: whole, param: name });
+        note(bad, { path, text: whole, param: name });
       } else {
         const param = params[name] ?? null;
         if (whole === text && typeof param !== 'string') return param;
-        filled += escapeText(typeof param === 'string' ? param : JSON.stringify(param));
+        const written = escapeText(typeof param === 'string' ? param : JSON.stringify(param));
+        room -= written.length;
+        if (room >= 0) filled += written;
+        else note(bad, { path, text: whole, tooMany: 'text' });
       }
     }
     return filled;
   };
 
   return { value: fill(value, []), outputs, bad };
+}
+
+/** As many as a person would read. */
+const BAD_MAX = 20;
+
+function note(bad: BadReference[], one: BadReference): void {
+  if (bad.length < BAD_MAX) bad.push(one);
 }
 
 /** Text that the calls give back as it is, whatever it looks like. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { hold, keep, phase, planSteps, problemOf, wait } from './support.ts';
+import { hold, keep, phase, planSteps, problemOf, problemsOf, wait } from './support.ts';
 
 describe('kinds', () => {
   test.each([
@@ -185,6 +185,30 @@ describe('params and references', () => {
       message,
       pointer,
     });
+  });
+
+  test.each([
+    ['no references', '$('.repeat(100_000)],
+    [
+      'references to different steps',
+      Array.from({ length: 15_000 }, (_unused, index) => `$(s${index}.out)`).join(''),
+    ],
+    ['references to params', '$(params.nothing)'.repeat(14_000)],
+    ['marks', '$'.repeat(250_000)],
+  ])('a text full of %s is answered at once', (_unused, text) => {
+    const startedAt = performance.now();
+    const step = `{ id: a, uses: http.check, with: { target: app, requests: [{ get: '/${text}' }] } }`;
+    expect(problemsOf(() => planSteps([step])).length).toBeLessThanOrEqual(221);
+    expect(performance.now() - startedAt).toBeLessThan(2_000);
+  });
+
+  test('a long param cannot be multiplied', () => {
+    const request = `{ get: '/${'$(params.note)'.repeat(500)}' }`;
+    const step = `{ id: a, uses: http.check, with: { target: app, requests: [${request}] } }`;
+    const long = { head: 'params: { note: { type: text } }\n', params: { note: 'x'.repeat(16_000) } };
+    expect(new Set(problemsOf(() => planSteps([step], long)).map(({ message }) => message))).toEqual(
+      new Set(['The step holds more than 65536 characters of params.']),
+    );
   });
 
   test('a param without a default must be given', () => {
