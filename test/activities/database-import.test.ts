@@ -467,6 +467,7 @@ test.each(['inspect', 'backup'] as const)('%s waits for a source that a writer h
 });
 
 const chinook = process.env['COUNTDOWN_TEST_SQLITE'];
+// The file is no part of the project; CI names it where it is there.
 test.skipIf(chinook === undefined)(
   'a public sample database is imported whole (needs COUNTDOWN_TEST_SQLITE)',
   async () => {
