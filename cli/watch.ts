@@ -26,6 +26,8 @@ export type WatchOptions = Access & {
   signal?: AbortSignal | undefined;
   /** Called with each new reading, for who asks for approvals meanwhile. While it is at work in `live` mode nothing is drawn. */
   onReading?: ((run: RunDetailWire) => Promise<void> | void) | undefined;
+  /** Whether the view says which commands can follow. Default true. */
+  hasHints?: boolean | undefined;
   /** Go on past `stuck`: somebody is there who resolves. Default false, so watching ends with 7. */
   stayWhenStuck?: boolean | undefined;
 };
@@ -186,7 +188,7 @@ function makeScreen(options: WatchOptions) {
   const { out, style, mode } = options;
   let drawn = 0;
   const render = (run: RunDetailWire, now: Date, isWatching: boolean) =>
-    runLines(run, style, { now, isWatching });
+    runLines(run, style, { now, isWatching, hasHints: options.hasHints !== false });
   return {
     draw(run: RunDetailWire, now: Date) {
       if (mode !== 'live') return;

@@ -1,6 +1,6 @@
 /** One function decides about every answer, whichever door it came through: `judge` looks, `decide` applies. Pure. */
 import { VOTES_MAX } from '../procedures/limits.ts';
-import type { Plan } from '../procedures/plan.ts';
+import { type Plan, fingerprintPhase } from '../procedures/plan.ts';
 import { isTerminal } from '../procedures/states.ts';
 import { clock, count, listNames, stillNeeded } from './approvals.ts';
 import { close } from './forward.ts';
@@ -66,7 +66,7 @@ export function decide(plan: Plan, state: CoreState, decision: Decision, now: nu
     case 'skip':
       return skip(state, decision);
     case 'resolve':
-      resolve(state, decision.subject ?? '', decision.resolution ?? { retry: true });
+      resolve(state, onDesk(state, decision), decision.resolution ?? { retry: true });
       return {
         result: 'Accepted',
         detail: `Accepted. run ${decision.run} unwinds on, then its targets are compared again.`,
@@ -203,9 +203,14 @@ function judgeHeld(state: CoreState, decision: Decision, name: string): Refused 
   return undefined;
 }
 
+/** People write a target's name; among the phases it has an @ before it. */
+function onDesk(state: CoreState, { subject }: Decision): string {
+  return subject !== null && subject in state.prints ? fingerprintPhase(subject) : (subject ?? '');
+}
+
 function judgeResolve(state: CoreState, decision: Decision, name: string): Refused | undefined {
   const waiting = desk(state).map(({ subject }) => subject);
-  if (state.run !== 'stuck' || !waiting.includes(decision.subject ?? '')) {
+  if (state.run !== 'stuck' || !waiting.includes(onDesk(state, decision))) {
     const instead = state.run === 'stuck' ? ` On the desk: ${listNames(waiting)}.` : '';
     return refuse(
       'NothingToResolve',

@@ -51,7 +51,7 @@ type Line = {
 export function runLines(
   run: RunDetailWire,
   style: Style,
-  options: { now: Date; isWatching: boolean },
+  options: { now: Date; isWatching: boolean; hasHints?: boolean },
 ): string[] {
   const hasEnded = run.endedAt !== null;
   const isLeaving = ['unwinding', 'rolled-back', 'stuck'].includes(run.state);
@@ -60,7 +60,7 @@ export function runLines(
     headerLine(run, style, options.now),
     ...(hasEnded ? summaryLines(run, style) : statusLines(run, style)),
     ...tree,
-    ...(hasEnded ? [] : footerLines(run, style, options.isWatching)),
+    ...(hasEnded || options.hasHints === false ? [] : footerLines(run, style, options.isWatching)),
   ];
 }
 
@@ -159,7 +159,7 @@ function openStep(
     if (approval?.state !== 'open') return [line];
     return [{ ...line, text: `${approvalCount(approval, style)}${dot(style)}${votesText(approval, style)}` }];
   }
-  const state = stateOfStep(phases);
+  const state = stateOfStep(phases, run.endedAt !== null);
   const lines: (Line | string)[] = [
     { indent: 0, mark: state, name: id, state, verdict: null, text: stepText(approval, style), tookMs: null },
   ];
@@ -171,11 +171,12 @@ function openStep(
   return lines;
 }
 
-function stateOfStep(phases: readonly PhaseWire[]): PhaseWire['state'] {
+function stateOfStep(phases: readonly PhaseWire[], hasEnded: boolean): PhaseWire['state'] {
   for (const state of ['maybe', 'running', 'waiting'] as const) {
     if (phases.some((phase) => phase.state === state)) return state;
   }
-  return 'running';
+  // In an ended run nothing runs: the step came as far as its phases say.
+  return hasEnded ? 'pending' : 'running';
 }
 
 function stepText(approval: ApprovalWire | undefined, style: Style): string {
@@ -360,7 +361,12 @@ function footerLines(run: RunDetailWire, style: Style, isWatching: boolean): str
       `Then STATE and DATA of ${plural(targets, 'target')} are compared.${left} It cannot be stopped.`,
     );
   } else if (run.state === 'stuck') {
-    const desk = run.phases.filter(({ state }) => state === 'undo-failed' || state === 'maybe');
+    const desk = run.phases.filter(
+      ({ state, verdict }) =>
+        state === 'undo-failed' ||
+        state === 'maybe' ||
+        (state === 'undone' && verdict !== null && verdict !== 'pass' && verdict !== 'warn'),
+    );
     const name = desk[0]?.phase ?? run.targets.find(({ equal }) => equal === false)?.target ?? 'PHASE';
     lines.push(`Resolve  countdown resolve ${run.run} ${name} --retry | --done --evidence 'text'`);
   } else if (asked !== undefined) {

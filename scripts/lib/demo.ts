@@ -77,6 +77,8 @@ async function launch(demo: Demo, stack: Stack): Promise<number> {
     style,
     mode: process.stdout.isTTY ? 'live' : 'lines',
     signal: demo.signal,
+    // Nothing of the stack outlives the demo, so there is no other terminal to type in.
+    hasHints: demo.keep,
     onReading: approve,
   });
   if (watched.run === null || watched.exitCode === EXIT.left) return EXIT.left;

@@ -162,7 +162,7 @@ describe('a run that fails', () => {
     const run = await engine.start(two);
     const stuck = await run.until((detail) => detail.state === 'stuck');
     expect(stuck.targets).toMatchObject([{ target: 'thing', equal: false }]);
-    await run.decide('resolve', '@thing', 'olu', {
+    await run.decide('resolve', 'thing', 'olu', {
       resolution: { done: true, evidence: 'taken back by hand' },
     });
     expect(await run.ended()).toMatchObject({
