@@ -104,22 +104,32 @@ function checkReferences(filled: Filled, runbook: Runbook, index: number, found:
   }
 }
 
-function badReference({ text, param, tooMany }: BadReference, known: string[]): Note {
-  if (tooMany !== undefined) {
-    const most =
-      tooMany === 'text' ? `${FILLED_MAX} characters of params` : `${REFERENCES_MAX} references to outputs`;
-    return { message: `The step holds more than ${most}.`, hint: 'use fewer' };
+function badReference({ text, why, param = '' }: BadReference, known: string[]): Note {
+  switch (why) {
+    case 'references':
+      return {
+        message: `The step holds more than ${REFERENCES_MAX} references to outputs.`,
+        hint: 'use fewer',
+      };
+    case 'text':
+      return { message: `The step holds more than ${FILLED_MAX} characters of params.`, hint: 'use fewer' };
+    case 'dollar': {
+      const message = `A param ends in $ right before ${text}, where it would be read as part of the reference.`;
+      return { message, hint: 'write something between the two' };
+    }
+    case 'form': {
+      const message = `'${text}' is no reference, expected $(params.NAME) or $(STEP.OUTPUT).`;
+      return { message, hint: 'write  $$(  where the text itself is meant' };
+    }
+    case 'param': {
+      const near = nearest(param, known);
+      const expected = known.length === 0 ? 'one that params declares' : listOr(known);
+      return {
+        message: `The runbook has no param '${param}', expected ${expected}.`,
+        hint: near === undefined ? `add ${param} to params` : `write  $(params.${near})`,
+      };
+    }
   }
-  if (param === undefined) {
-    const message = `'${text}' is no reference, expected $(params.NAME) or $(STEP.OUTPUT).`;
-    return { message, hint: 'write  $$(  where the text itself is meant' };
-  }
-  const near = nearest(param, known);
-  const expected = known.length === 0 ? 'one that params declares' : listOr(known);
-  return {
-    message: `The runbook has no param '${param}', expected ${expected}.`,
-    hint: near === undefined ? `add ${param} to params` : `write  $(params.${near})`,
-  };
 }
 
 /** A step that only waits calls nothing, so nobody would fill in what another step found. */

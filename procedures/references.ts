@@ -8,8 +8,17 @@ import type { Path } from './yaml.ts';
 /** Found in a string: a reference to an output of a step. */
 export type OutputReference = { path: Path; step: string; output: string };
 
-/** Found in a string: something that looks like a reference and is none, a param that is not declared, or one too many. */
-export type BadReference = { path: Path; text: string; param?: string; tooMany?: 'references' | 'text' };
+/**
+ * Found in a string, and cannot stand: what only looks like a reference, a param that is not declared, too many references,
+ * too much text, or a dollar sign that a param brings right before a reference, where it would be read as part of it.
+ */
+export type BadReference = {
+  path: Path;
+  text: string;
+  why: 'form' | 'param' | 'references' | 'text' | 'dollar';
+  /** Of an undeclared param. */
+  param?: string;
+};
 
 /** References to outputs that one step may hold. */
 export const REFERENCES_MAX = 200;
@@ -37,37 +46,38 @@ export function fillParams(value: Json, params: Readonly<Record<string, Json>>):
 
   const fillText = (text: string, path: Path): Json => {
     let filled = '';
+    /** Text since the last reference that stays, as it is meant; marked as a whole, so that parts cannot make a reference together. */
+    let plain = '';
     for (let at = 0; at < text.length;) {
       const next = text.indexOf('$(', at);
-      if (next < 0) return filled + text.slice(at);
-      const isLiteral = next > at && text[next - 1] === '$';
-      filled += text.slice(at, isLiteral ? next - 1 : next);
-      const match = REFERENCE.exec(text.slice(next, next + 100));
-      if (isLiteral || match === null) {
-        if (!isLiteral) note(bad, { path, text: text.slice(next, next + 30) });
-        // What the calls would take for a reference keeps its mark; they take it away.
-        filled += match === null ? '$(' : `$${match[0]}`;
-        at = next + (match?.[0].length ?? 2);
-        continue;
+      if (next < 0) {
+        plain += text.slice(at);
+        break;
       }
-      const [whole, owner = '', name = ''] = match;
+      const isLiteral = next > at && text[next - 1] === '$';
+      plain += text.slice(at, isLiteral ? next - 1 : next);
+      const match = REFERENCE.exec(text.slice(next, next + 100));
+      const [whole = '$(', owner = '', name = ''] = match ?? [];
       at = next + whole.length;
-      if (owner !== 'params') {
+      if (isLiteral) plain += whole;
+      else if (match === null) note(bad, { path, text: text.slice(next, next + 30), why: 'form' });
+      else if (owner !== 'params') {
         if (outputs.length < REFERENCES_MAX) outputs.push({ path, step: owner, output: name });
-        else note(bad, { path, text: whole, tooMany: 'references' });
-        filled += whole;
-      } else if (!Object.hasOwn(params, name)) {
-        note(bad, { path, text: whole, param: name });
-      } else {
+        else note(bad, { path, text: whole, why: 'references' });
+        if (plain.endsWith('$')) note(bad, { path, text: whole, why: 'dollar' });
+        filled += escapeText(plain) + whole;
+        plain = '';
+      } else if (!Object.hasOwn(params, name)) note(bad, { path, text: whole, why: 'param', param: name });
+      else {
         const param = params[name] ?? null;
         if (whole === text && typeof param !== 'string') return param;
-        const written = escapeText(typeof param === 'string' ? param : JSON.stringify(param));
+        const written = typeof param === 'string' ? param : JSON.stringify(param);
         room -= written.length;
-        if (room >= 0) filled += written;
-        else note(bad, { path, text: whole, tooMany: 'text' });
+        if (room >= 0) plain += written;
+        else note(bad, { path, text: whole, why: 'text' });
       }
     }
-    return filled;
+    return filled + escapeText(plain);
   };
 
   return { value: fill(value, []), outputs, bad };
