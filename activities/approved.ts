@@ -1,7 +1,8 @@
 /** The last gate before an effect: the decision rows are counted again, by id, against what inspect found. Reaching Temporal is not enough. */
 import type { Phase } from '../procedures/plan.ts';
 import type { RunRow, WorkerStore } from '../store/types.ts';
-import { count, stands, stillNeeded } from '../workflows/approvals.ts';
+import { count } from '../procedures/votes.ts';
+import { stands, stillNeeded } from '../workflows/approvals.ts';
 import type { Envelope } from '../workflows/messages.ts';
 import { fail } from './lib/fail.ts';
 

@@ -5,7 +5,7 @@ import type { Environment } from '../procedures/environment.ts';
 import { type Approval, type Phase, type Plan, isWait } from '../procedures/plan.ts';
 import { isTerminal } from '../procedures/states.ts';
 import type { ApprovalView, PhaseView, RunDetail, RunView } from '../store/types.ts';
-import { count } from '../workflows/approvals.ts';
+import { count } from '../procedures/votes.ts';
 import type { HeldLease } from './leases.ts';
 import type { PlanAnswer, Run, RunDetailAnswer } from './schemas.ts';
 

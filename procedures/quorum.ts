@@ -3,6 +3,7 @@ import type { Environment } from './environment.ts';
 import { groupsOf } from './environment.ts';
 import type { Approval } from './plan.ts';
 import { listAnd } from './schema.ts';
+import { count } from './votes.ts';
 
 type Asked = Pick<Approval, 'from'>;
 
@@ -13,8 +14,10 @@ export function quorumPossible(
   environment: Environment,
   requester?: string,
 ): string | undefined {
-  const voters = Object.keys(environment.people).filter((person) => person !== requester);
-  const missing = missingVotes(approval, environment, voters);
+  const voters = Object.keys(environment.people)
+    .filter((person) => person !== requester)
+    .map((person) => ({ person, groups: groupsOf(environment, person) }));
+  const { missing } = count(approval.from, voters);
   const [group] = Object.keys(missing);
   if (group === undefined) return undefined;
   const needed = approval.from[group] ?? 0;
@@ -48,37 +51,4 @@ export function quorumPossibleForAnyone(
   if (sentences.includes(undefined)) return undefined;
   const [first] = sentences;
   return requesters.length === 1 ? first : `Whoever of ${listAnd(requesters)} asks: ${first}`;
-}
-
-/** Seats that stay empty, by group, when as many as possible are taken (augmenting paths; seats and people are few). */
-function missingVotes(
-  approval: Asked,
-  environment: Environment,
-  voters: readonly string[],
-): Record<string, number> {
-  const seats = Object.keys(approval.from)
-    .sort()
-    .flatMap((group) => Array.from({ length: approval.from[group] ?? 0 }, () => group));
-  const sitting: (string | undefined)[] = seats.map(() => undefined);
-  const groups = new Map(voters.map((person) => [person, groupsOf(environment, person)]));
-
-  const seat = (person: string, tried: Set<number>): boolean => {
-    for (const [index, group] of seats.entries()) {
-      if (tried.has(index) || groups.get(person)?.includes(group) !== true) continue;
-      tried.add(index);
-      const other = sitting[index];
-      if (other === undefined || seat(other, tried)) {
-        sitting[index] = person;
-        return true;
-      }
-    }
-    return false;
-  };
-  for (const person of voters) seat(person, new Set());
-
-  const missing: Record<string, number> = {};
-  for (const [index, group] of seats.entries()) {
-    if (sitting[index] === undefined) missing[group] = (missing[group] ?? 0) + 1;
-  }
-  return missing;
 }

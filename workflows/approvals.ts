@@ -3,6 +3,8 @@
  * it, and the interceptor recounts with it.
  */
 
+import { type Voter, count } from '../procedures/votes.ts';
+
 export type Vote = {
   id: string;
   person: string;
@@ -11,55 +13,7 @@ export type Vote = {
   at: number;
 };
 
-export type Count = {
-  /** The group for which each person counts; a person counts once. */
-  counted: Record<string, string>;
-  /** What is still needed, by group; empty where the quorum stands. */
-  missing: Record<string, number>;
-};
-
-/**
- * Seats are filled so that as many as possible are taken: somebody who is in two groups sits where he is needed
- * (augmenting paths; seats and people are few).
- */
-export function count(
-  from: Record<string, number>,
-  votes: readonly Pick<Vote, 'person' | 'groups'>[],
-): Count {
-  const seats = Object.keys(from)
-    .sort()
-    .flatMap((group) => Array.from({ length: from[group] ?? 0 }, () => group));
-  const groupsOf = new Map(votes.map((vote) => [vote.person, vote.groups]));
-  const sitting: (string | undefined)[] = seats.map(() => undefined);
-
-  const seat = (person: string, tried: Set<number>): boolean => {
-    for (const [index, group] of seats.entries()) {
-      if (tried.has(index) || !groupsOf.get(person)?.includes(group)) continue;
-      tried.add(index);
-      const other = sitting[index];
-      if (other === undefined || seat(other, tried)) {
-        sitting[index] = person;
-        return true;
-      }
-    }
-    return false;
-  };
-  for (const person of groupsOf.keys()) seat(person, new Set());
-
-  const counted: Record<string, string> = {};
-  const missing: Record<string, number> = {};
-  for (const [index, group] of seats.entries()) {
-    const person = sitting[index];
-    if (person === undefined) missing[group] = (missing[group] ?? 0) + 1;
-    else counted[person] = group;
-  }
-  return { counted, missing };
-}
-
-export function stands(
-  from: Record<string, number>,
-  votes: readonly Pick<Vote, 'person' | 'groups'>[],
-): boolean {
+export function stands(from: Record<string, number>, votes: readonly Voter[]): boolean {
   return Object.keys(count(from, votes).missing).length === 0;
 }
 

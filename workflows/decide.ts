@@ -2,7 +2,8 @@
 import { VOTES_MAX } from '../procedures/limits.ts';
 import { type Plan, fingerprintPhase } from '../procedures/plan.ts';
 import { isTerminal } from '../procedures/states.ts';
-import { clock, count, listNames, stillNeeded } from './approvals.ts';
+import { count } from '../procedures/votes.ts';
+import { clock, listNames, stillNeeded } from './approvals.ts';
 import { close } from './forward.ts';
 import type { Decision, DecisionAnswer } from './messages.ts';
 import { type ApprovalRecord, type CoreState, desk, phaseOf, recordOf, tellPhase } from './state.ts';

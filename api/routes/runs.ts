@@ -1,11 +1,10 @@
 /** Runs: start one, list them, look at one. */
 import type { OpenAPIHono } from '@hono/zod-openapi';
-import { groupsOf } from '../../procedures/environment.ts';
 import type { Environment } from '../../procedures/environment.ts';
 import { type Plan, isWait } from '../../procedures/plan.ts';
 import { digest } from '../../store/digest.ts';
 import type { CreatedRun } from '../../store/types.ts';
-import { count, listNames } from '../../workflows/approvals.ts';
+import { quorumPossible } from '../../procedures/quorum.ts';
 import { type ApiDeps, type ApiEnv, environmentNamed, grant, runById } from '../context.ts';
 import { rolesIn } from '../permissions.ts';
 import { ApiProblem } from '../problems.ts';
@@ -188,28 +187,18 @@ function votersOf(environment: Environment, requester: string): Record<string, s
 
 /** Throws QuorumImpossible where an approval of the plan can never be given once this person asks. */
 function checkQuorum(plan: Plan, environment: Environment, requester: string): void {
-  const voters = Object.keys(environment.people)
-    .filter((person) => person !== requester)
-    .map((person) => ({ person, groups: groupsOf(environment, person) }));
-  for (const phase of plan.phases) {
-    const approval = phase.waitsFor?.approval;
-    if (approval === undefined) continue;
-    const { missing } = count(approval.from, voters);
-    const [group, lacking] = Object.entries(missing)[0] ?? [];
-    if (group === undefined || lacking === undefined) continue;
-    const needed = approval.from[group] ?? 0;
-    const people = membersOf(environment, group, [requester]);
-    throw new ApiProblem(
-      'QuorumImpossible',
-      `${phase.step} needs ${group} ${needed}, and without ${requester}, who asks for this run, ${
-        people.length === 0 ? 'nobody is left' : `only ${listNames(people)} can vote`
-      }: let another person ask, or add a person to ${group}.`,
-      {
-        errors: [
-          { pointer: `/steps/${phase.step}/approval`, detail: `${needed - lacking} of ${needed} possible` },
-        ],
-      },
-    );
+  for (const { step, waitsFor } of plan.phases) {
+    if (waitsFor?.approval === undefined) continue;
+    const detail = quorumPossible(step, waitsFor.approval, environment, requester);
+    if (detail === undefined) continue;
+    throw new ApiProblem('QuorumImpossible', detail, {
+      errors: [
+        {
+          pointer: `/steps/${step}/approval`,
+          detail: 'let another person ask, or add a person to the group',
+        },
+      ],
+    });
   }
 }
 

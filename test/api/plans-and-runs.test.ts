@@ -179,7 +179,7 @@ describe('a run', () => {
     const problem = (await response.json()) as Record<string, unknown>;
     expect([response.status, problem['code']]).toEqual([422, 'QuorumImpossible']);
     expect(problem['detail']).toContain(
-      'one needs sre 2, and without ben, who asks for this run, only ana can vote',
+      'one needs 2 people of sre, and 1 can vote for it (ana); ben asks for this run.',
     );
     expect((await api.request('dana', '/v1/runs', { body: { plan } })).status).toBe(202);
   });

@@ -292,6 +292,11 @@ class Model {
         try: record.try,
       }))
       .toSorted((a, b) => this.startOf(a.phase) - this.startOf(b.phase));
+    // A try that never wrote its intent is unknown to the journal: its number is free again.
+    for (const key of this.seen) {
+      if (before.phases[key.slice(0, key.lastIndexOf('/', key.lastIndexOf('/') - 1))]?.state === 'pending')
+        this.seen.delete(key);
+    }
     const prints = Object.fromEntries(
       Object.entries(before.prints).map(([target, print]) => [
         target,
