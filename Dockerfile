@@ -3,7 +3,7 @@
 #   docker build -t countdown .
 #   docker run … countdown api/server.ts
 #   docker run … countdown worker.ts --pool eu-west
-FROM node:24-bookworm-slim
+FROM node:24.21.0-bookworm-slim
 
 # TLS to Temporal, PostgreSQL and targets needs the usual authorities.
 RUN apt-get update \
