@@ -148,6 +148,24 @@ export const PROBLEMS = {
     caller: 'Look at the run; retry and skip are for a phase that waits for them.',
     operator: nothing,
   },
+  AlreadyPaused: {
+    status: 409,
+    title: 'The run is paused already',
+    caller: 'Nothing; resume it when it may go on.',
+    operator: nothing,
+  },
+  NotPaused: {
+    status: 409,
+    title: 'The run is not paused',
+    caller: 'Look at the run; resume is for a paused one.',
+    operator: nothing,
+  },
+  EvidenceNeeded: {
+    status: 409,
+    title: 'What was released cannot be compared again',
+    caller: 'Say that it is done, with evidence of how the data was looked at.',
+    operator: 'Compare the source by hand with the backup that the run took.',
+  },
   NothingToResolve: {
     status: 409,
     title: 'The phase is not on the desk',

@@ -35,7 +35,7 @@ export function makeClient(access: Access) {
         `/v1/runs/${run}/evidence`,
       ),
     decide: (run: number, body: object) => post<DecisionWire>(`/v1/runs/${run}/decisions`, body),
-    steer: (run: number, verb: 'abort' | 'retry' | 'skip' | 'resolve', body: object) =>
+    steer: (run: number, verb: 'abort' | 'pause' | 'resume' | 'retry' | 'skip' | 'resolve', body: object) =>
       post<DecisionWire>(`/v1/runs/${run}/${verb}`, body),
     events: (run: number, after: string | null, signal: AbortSignal) => events(access, run, after, signal),
   };

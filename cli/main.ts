@@ -1,7 +1,7 @@
 /** Finds the command, reads its options, and turns what goes wrong into an exit code. */
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
 import type { Command } from './commands/command.ts';
-import { abort, approve, reject, resolve, retry, skip } from './commands/decide.ts';
+import { abort, approve, pause, reject, resolve, resume, retry, skip } from './commands/decide.ts';
 import { evidence, runs, show } from './commands/look.ts';
 import { plan } from './commands/plan.ts';
 import { run } from './commands/run.ts';
@@ -19,6 +19,8 @@ export const COMMANDS: Record<string, Command> = {
   approve,
   reject,
   abort,
+  pause,
+  resume,
   retry,
   skip,
   resolve,

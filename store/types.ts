@@ -236,4 +236,4 @@ export type ApiStore = {
 };
 
 /** Who steers a run cannot approve on it. */
-export const STEERING: readonly DecisionKind[] = ['abort', 'retry', 'skip', 'resolve'];
+export const STEERING: readonly DecisionKind[] = ['abort', 'retry', 'skip', 'resolve', 'pause', 'resume'];

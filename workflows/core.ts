@@ -69,6 +69,8 @@ function step(plan: Plan, state: CoreState, moment: Moment): boolean {
     return true;
   }
   if (state.run === 'unwinding') return stepUnwind(plan, state, moment);
+  // Running phases end; nothing new begins, and no clock runs out. An abort still takes the run back.
+  if (state.run === 'paused' && state.cause === null) return false;
   return stepForward(plan, state, moment);
 }
 
@@ -140,7 +142,7 @@ function openAct(plan: Plan, state: CoreState, phase: string): Act {
 
 /** When the core must look again although nothing happened; null for never. Epoch milliseconds. */
 export function nextDue(state: CoreState): number | null {
-  if (state.run === 'unwinding' || state.run === 'stuck' || isTerminal(state.run)) return null;
+  if (['unwinding', 'stuck', 'paused'].includes(state.run) || isTerminal(state.run)) return null;
   const due = [
     ...Object.values(state.phases).flatMap((record) => [record.dueAt, record.held?.until ?? null]),
     ...Object.values(state.approvals).map((approval) =>

@@ -6,7 +6,16 @@ import { count } from '../procedures/votes.ts';
 import { clock, listNames, stillNeeded } from './approvals.ts';
 import { close } from './forward.ts';
 import type { Decision, DecisionAnswer } from './messages.ts';
-import { type ApprovalRecord, type CoreState, desk, phaseOf, recordOf, tellPhase } from './state.ts';
+import {
+  type ApprovalRecord,
+  type CoreState,
+  desk,
+  phaseOf,
+  moveRun,
+  recordOf,
+  tellPhase,
+  write,
+} from './state.ts';
 import { resolve } from './unwind.ts';
 
 /** An answer that does not count, with the code and the sentence that the door says back. */
@@ -43,6 +52,9 @@ export function judge(plan: Plan, state: CoreState, decision: Decision, now: num
       return judgeHeld(state, decision, name);
     case 'resolve':
       return judgeResolve(state, decision, name);
+    case 'pause':
+    case 'resume':
+      return judgePause(state, decision.kind, name);
   }
 }
 
@@ -66,6 +78,10 @@ export function decide(plan: Plan, state: CoreState, decision: Decision, now: nu
       return retry(plan, state, decision);
     case 'skip':
       return skip(state, decision);
+    case 'pause':
+      return pause(state, decision, now);
+    case 'resume':
+      return resume(plan, state, decision, now);
     case 'resolve':
       resolve(state, onDesk(state, decision), decision.resolution ?? { retry: true });
       return {
@@ -100,7 +116,10 @@ function judgeVote(plan: Plan, state: CoreState, decision: Decision, now: number
   const asked = phaseOf(plan, phase).waitsFor?.approval;
   if (asked === undefined) return refuse('NotAsked', `${step} needs no approval. Nothing was counted.`);
   const at = clock(approval.closedAt ?? approval.dueAt);
-  if (approval.state === 'expired' || (approval.state === 'open' && now >= approval.dueAt)) {
+  if (
+    approval.state === 'expired' ||
+    (approval.state === 'open' && (state.pausedAt ?? now) >= approval.dueAt)
+  ) {
     return refuse(
       'ApprovalExpired',
       `The approval of ${step} expired at ${clock(approval.dueAt)}. Nothing was counted.`,
@@ -185,6 +204,17 @@ function judgeAbort(plan: Plan, state: CoreState, name: string): Refused | undef
       'AlreadyEnded',
       `${name} is ${state.run === 'stuck' ? 'stuck' : 'on its way back'} already. Nothing was changed.`,
     );
+  }
+  return undefined;
+}
+
+function judgePause(state: CoreState, kind: 'pause' | 'resume', name: string): Refused | undefined {
+  const isPaused = state.run === 'paused';
+  if (kind === 'resume')
+    return isPaused ? undefined : refuse('NotPaused', `${name} is not paused. Nothing was changed.`);
+  if (isPaused) return refuse('AlreadyPaused', `${name} is paused already. Nothing was changed.`);
+  if (state.cause !== null || state.run === 'unwinding' || state.run === 'stuck') {
+    return refuse('AlreadyEnded', `${name} is on its way back, and an unwinding cannot be paused.`);
   }
   return undefined;
 }
@@ -287,6 +317,46 @@ function answer(
     })),
     needed: missing,
   };
+}
+
+function pause(state: CoreState, decision: Decision, now: number): DecisionAnswer {
+  state.pausedAt = now;
+  moveRun(state, 'pause', {
+    because: `paused by ${decision.person}: ${decision.reason ?? 'no reason given'}`,
+  });
+  return {
+    result: 'Accepted',
+    detail: `Accepted. run ${decision.run} is paused: what runs ends, nothing new begins, the approval clock stands still.`,
+  };
+}
+
+/** The clocks go on from where they stood. */
+function resume(plan: Plan, state: CoreState, decision: Decision, now: number): DecisionAnswer {
+  const stoodMs = now - (state.pausedAt ?? now);
+  state.pausedAt = null;
+  for (const [phase, approval] of Object.entries(state.approvals)) {
+    if (approval.closedAt !== null || approval.state === 'voided') continue;
+    approval.dueAt += stoodMs;
+    const { step, waitsFor } = phaseOf(plan, phase);
+    if (approval.state !== 'open') continue;
+    const { evidence, round, dueAt } = approval;
+    const from = waitsFor?.approval?.from ?? {};
+    write(state, {
+      kind: 'approval',
+      phase,
+      state: 'open',
+      body: { step, evidence, round, from, dueAt, openedAt: now },
+    });
+  }
+  moveRun(state, 'resume', {});
+  let isHeld = false;
+  for (const record of Object.values(state.phases)) {
+    if (record.held === null) continue;
+    isHeld = true;
+    if (record.held.until !== null) record.held.until += stoodMs;
+  }
+  if (isHeld) moveRun(state, 'wait', {});
+  return { result: 'Accepted', detail: `Accepted. run ${decision.run} goes on.` };
 }
 
 function abortDetail(run: number, state: CoreState): string {

@@ -28,7 +28,7 @@ export type PhaseAnswer = {
   answer?: ProbeAnswer;
 };
 
-export type DecisionKind = 'approve' | 'reject' | 'abort' | 'retry' | 'skip' | 'resolve';
+export type DecisionKind = 'approve' | 'reject' | 'abort' | 'retry' | 'skip' | 'resolve' | 'pause' | 'resume';
 
 /** A decision row as the door wrote it, before the update was sent. */
 export type Decision = {

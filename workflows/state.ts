@@ -90,6 +90,8 @@ export type CoreState = {
   prints: Record<string, PrintRecord>;
   /** Set once: the run leaves its way, by stopping or by unwinding. */
   cause: Cause | null;
+  /** While paused nothing starts and the clocks of approvals stand still; epoch milliseconds. */
+  pausedAt: number | null;
   /** Past the point of no return. */
   noReturn: boolean;
   /** A failure was skipped: the verdict is at best `warn`. */
@@ -129,6 +131,7 @@ export function initial(plan: Plan): CoreState {
     approvals: {},
     prints,
     cause: null,
+    pausedAt: null,
     noReturn: false,
     capped: false,
     steered: [],

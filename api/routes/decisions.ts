@@ -52,6 +52,33 @@ export function addDecisions(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
     },
   );
 
+  for (const kind of ['pause', 'resume'] as const) {
+    app.openapi(
+      createRoute({
+        method: 'post',
+        path: `/v1/runs/{id}/${kind}`,
+        summary:
+          kind === 'pause'
+            ? 'Let what runs end and begin nothing new; approval clocks stand still'
+            : 'Let a paused run go on',
+        security: signedIn,
+        request: { params: RunId, body: { required: true, content: json(AbortRequest) } },
+        responses: answers,
+      }),
+      async (c) => {
+        const body = c.req.valid('json');
+        const answer = await steer(c, deps, c.req.valid('param').id, {
+          ...asked(c),
+          kind,
+          subject: null,
+          plan: body.plan ?? null,
+          reason: body.reason ?? null,
+        });
+        return c.json(wire(answer), 200);
+      },
+    );
+  }
+
   app.openapi(
     createRoute({
       method: 'post',

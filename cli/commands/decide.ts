@@ -118,6 +118,24 @@ export const skip = steering(
   'Leave out a phase that waits for a person; the verdict is warn at best.',
 );
 
+function holding(verb: 'pause' | 'resume', about: string): Command {
+  return {
+    usage: `${verb} RUN ['reason']`,
+    about,
+    takes: { least: 1, most: 2 },
+    async run(context, [number, reason]) {
+      const body = reason === undefined ? {} : { reason };
+      return tell(context, await context.client().steer(runNumber(number), verb, body));
+    },
+  };
+}
+
+export const pause = holding(
+  'pause',
+  'Let what runs end and begin nothing new; approval clocks stand still.',
+);
+export const resume = holding('resume', 'Let a paused run go on.');
+
 export const resolve: Command = {
   usage: "resolve RUN PHASE --retry | --done --evidence 'text'",
   about: 'Take an undo off the desk: try it again, or say how it was done by hand.',

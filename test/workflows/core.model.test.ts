@@ -104,6 +104,8 @@ class Model {
   stuck = false;
   cut = false;
   reopened = false;
+  paused = false;
+  private readonly again = new Set<string>();
 
   constructor(plan: Plan) {
     this.plan = plan;
@@ -162,7 +164,8 @@ class Model {
   private checkStart(id: string): void {
     const phase = this.plan.phases.find((one) => one.id === id);
     const at = this.plan.phases.findIndex((one) => one.id === id);
-    expect(['running']).toContain(this.state.run);
+    // What the journal could not take is dispatched again, also while the run is paused.
+    if (!this.again.delete(id)) expect(this.state.run).toBe('running');
     expect(this.state.cause).toBeNull();
     for (const earlier of this.plan.phases.slice(0, at)) {
       expect(['done', 'skipped'], `${earlier.id} is settled before ${id}`).toContain(
@@ -244,6 +247,7 @@ class Model {
   private act(phase: string, direction: 'run' | 'probe' | 'undo', luck: number, cancelled: boolean): Outcome {
     const has = this.plan.phases.find((one) => one.id === phase)?.effect !== 'none';
     const maybe: Outcome = { end: 'maybe', message: cancelled ? 'it was cancelled' : 'no answer came' };
+    if (luck % 13 === 12 && direction === 'run') this.again.add(phase);
     if (luck % 13 === 12) return { end: 'failed', type: 'NotStarted', message: 'the journal is away' };
     if (direction === 'probe') {
       if (luck % 7 === 6) return luck % 2 === 0 ? maybe : ok('d', { answer: 'unknown' });
@@ -370,6 +374,8 @@ class Model {
     const held = this.held();
     const [first] = desk(this.state);
     if (luck % 23 === 0) this.say('abort', null, person, null);
+    else if (luck % 13 === 5) this.paused = this.say('pause', null, person, null) || this.paused;
+    else if (this.state.run === 'paused') this.say('resume', null, person, null);
     else if (open !== undefined && luck % 19 === 0) this.say('reject', open.step, person, open.evidence);
     else if (open !== undefined)
       this.say('approve', open.step, person, luck % 29 === 0 ? 'stale' : open.evidence);
@@ -395,6 +401,7 @@ class Model {
     const held = this.held();
     const due = nextDue(this.state);
     const [first] = desk(this.state);
+    if (this.state.run === 'paused' && this.say('resume', null, 'eve', null)) return;
     if (
       open !== undefined &&
       ['ana', 'ben', 'olu'].some(
@@ -461,6 +468,7 @@ describe('the core under a random world', () => {
       model.stuck && 'stuck',
       model.cut && 'continued as new',
       model.reopened && 'opened again',
+      model.paused && 'paused',
     ]) {
       if (what !== false) seen[what] = (seen[what] ?? 0) + 1;
     }
@@ -493,6 +501,7 @@ describe('the core under a random world', () => {
       'past the point of no return',
       'continued as new',
       'opened again',
+      'paused',
     ]) {
       expect(seen[what] ?? 0, `runs that were ${what}`).toBeGreaterThan(SEEDS / 200);
     }

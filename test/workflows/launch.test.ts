@@ -192,6 +192,45 @@ describe('a run that fails', () => {
   });
 });
 
+describe('a pause', () => {
+  it('lets what runs end and begins nothing new; the clock of an approval stands still', async () => {
+    const world = fresh();
+    let release = (): void => undefined;
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    world.scripts.set('look/run', async () => {
+      await held;
+      return undefined;
+    });
+    const plan = makePlan([
+      { id: 'look', phases: [{ name: 'a' }] },
+      {
+        id: 'move',
+        phases: [{ name: 'b', effect: 'costly', approval: approval({ sre: 1 }, { expiresMs: 600 }) }],
+      },
+    ]);
+    const run = await engine.start(plan);
+    await run.until((detail) => detail.phases.some((one) => one.phase === 'look' && one.state === 'running'));
+    await run.decide('pause', null, 'dana');
+    expect(await refusalOf(run.decide('pause', null, 'dana'))).toBe('AlreadyPaused');
+    release();
+    await run.until((detail) => detail.phases.some((one) => one.phase === 'look' && one.state === 'done'));
+    expect((await run.detail()).approvals).toEqual([]);
+    await run.decide('resume', null, 'dana');
+    await run.until(isAsked);
+    await run.decide('pause', null, 'dana');
+    const asked = (await run.detail()).approvals[0];
+    // Longer than the approval lives: with a clock that runs on it would have expired.
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    expect(await run.decide('approve', 'move', 'ana')).toMatchObject({ result: 'Counted' });
+    expect(world.told).toEqual(['look/run']);
+    await run.decide('resume', null, 'dana');
+    expect((await run.ended()).state).toBe('succeeded');
+    expect(asked?.state).toBe('open');
+  });
+});
+
 describe('an abort', () => {
   it('cancels what runs, waits for its end, and unwinds', async () => {
     const world = fresh();
