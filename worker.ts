@@ -20,6 +20,13 @@ const FORCE_MS = 15_000;
 /** The schema may still be migrated by an API that starts beside the worker. */
 const SCHEMA_WAIT_MS = 60_000;
 const CONNECTIONS_MAX = 20;
+/**
+ * A worker that is frozen still holds its polls, and each swallows one task. With the default of ten it would use up every
+ * try of a phase and every attempt of an undo that another worker could do. One for the phases, and the least possible for
+ * the workflows, of which one is for the sticky queue.
+ */
+const PHASE_POLLS = 1;
+const WORKFLOW_POLLS = 2;
 
 const Settings = z.object({
   COUNTDOWN_DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/, error: 'expected a URL postgres://…' }),
@@ -124,12 +131,15 @@ function workersOf({ settings, connection, activities, pools }: Parts): Promise<
       activities: activities.recorder,
       // A task of a worker that died waits for it no longer than this.
       stickyQueueScheduleToStartTimeout: '1s',
+      workflowTaskPollerBehavior: { type: 'simple-maximum', maximum: WORKFLOW_POLLS },
     }),
     ...pools.map((name) =>
       Worker.create({
         ...shared,
         taskQueue: `${settings.COUNTDOWN_TASK_QUEUE}-${name}`,
         activities: activities.phases,
+        // Not maxConcurrentActivityTaskPolls: SDK 1.24 takes it and does not look at it.
+        activityTaskPollerBehavior: { type: 'simple-maximum', maximum: PHASE_POLLS },
         // An abort reaches a running phase with its next heartbeat.
         maxHeartbeatThrottleInterval: '200ms',
         defaultHeartbeatThrottleInterval: '200ms',

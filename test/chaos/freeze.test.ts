@@ -1,0 +1,156 @@
+/**
+ * A worker that is frozen past its heartbeat: another takes over and the run goes on; when the first wakes up in the
+ * middle of what it did, it can write nothing any more. What a garbage collection, a paused virtual machine or a laptop
+ * lid does, SIGSTOP does here.
+ */
+import { describe, expect, test } from 'vitest';
+import { makeFolder } from '../../scripts/lib/processes.ts';
+import { makeChaos } from '../support/chaos-worker-orders.ts';
+import type { Chaos, Order } from '../support/chaos-worker-orders.ts';
+import { hasEnded, makeLaunchWorld } from '../support/launch-world.ts';
+import type { LaunchWorld } from '../support/launch-world.ts';
+import {
+  checkWrites,
+  intactEvidence,
+  rowCounts,
+  servedDigest,
+  stateOf,
+} from '../support/launch-world-looks.ts';
+
+const TEST_MS = 150_000;
+
+type Frozen = AsyncDisposable & { world: LaunchWorld; chaos: Chaos };
+
+/** Two workers on one task queue; each may be the one that is frozen. */
+async function makeTwoWorkers(): Promise<Frozen> {
+  const defer = new AsyncDisposableStack();
+  const folder = await makeFolder('countdown-freeze-');
+  defer.defer(() => folder.discard());
+  const chaos = makeChaos(folder.path);
+  const world = defer.use(await makeLaunchWorld({ worker: chaos.worker }));
+  return { world, chaos, [Symbol.asyncDispose]: () => defer.disposeAsync() };
+}
+
+type Thawed = { run: number; end: { ok: boolean; message?: string } };
+
+/** Freezes the worker in the phase, waits until the other has brought the run to `until`, and wakes the first up. */
+async function freezeAt(
+  { world, chaos }: Frozen,
+  at: Pick<Order, 'phase' | 'moment'>,
+  failAt?: string,
+): Promise<Thawed> {
+  const workers = [world.stack.processes.worker(), await world.stack.startWorker()];
+  await chaos.order({ ...at, direction: 'run', how: 'freeze' });
+  const run = await world.start(failAt === undefined ? {} : { failAt });
+  await world.until(run, ({ state }) => state === 'waiting', { steps: [] });
+  const going = world.until(run, hasEnded);
+  const pid = await Promise.race([chaos.struck(), going.then(() => 0)]);
+  const frozen = workers.find((worker) => worker.pid === pid);
+  if (frozen === undefined) throw new Error(`No worker froze at ${at.phase}.`);
+  try {
+    await going;
+  } finally {
+    frozen.signal('SIGCONT');
+  }
+  const { ok, message } = await chaos.ended();
+  return { run, end: { ok, ...(message === undefined ? {} : { message }) } };
+}
+
+/** What the late attempt had to say, if anything, did not count: every outcome answers a later intent than its own. */
+async function expectNoLateOutcome(world: LaunchWorld, run: number, phase: string): Promise<void> {
+  const { rows } = await intactEvidence(world.client(), run);
+  const ofPhase = rows.filter((row) => row.phase === phase);
+  const intents = ofPhase.filter(({ kind, direction }) => kind === 'intent' && direction === 'run');
+  expect(intents.length).toBeGreaterThan(1);
+  const late = intents[0];
+  const answers = ofPhase.filter(
+    ({ kind, try: tried, attempt, direction }) =>
+      kind === 'outcome' && direction === 'run' && tried === late?.try && attempt === late?.attempt,
+  );
+  expect(answers).toEqual([]);
+}
+
+async function expectEverythingThere(world: LaunchWorld, served: string): Promise<void> {
+  await world.written();
+  expect((await stateOf(world.stack)).mode).toBe('postgres');
+  expect(await servedDigest(world.stack)).toBe(served);
+  await world.quietly(async () => {
+    const check = await checkWrites(world);
+    expect(check.missing).toEqual([]);
+    expect(check.present).toBe(check.acknowledged);
+    expect(check.acknowledged).toBeGreaterThan(0);
+  });
+}
+
+describe('a worker that is frozen past its heartbeat', () => {
+  test(
+    'in the middle of the copy writes no further row when it wakes up',
+    async () => {
+      await using two = await makeTwoWorkers();
+      const { world } = two;
+      const served = await servedDigest(world.stack);
+      const { run, end } = await freezeAt(two, { phase: 'database/copy', moment: 'progress' });
+      expect(end.ok).toBe(false);
+      expect(end.message).toMatch(/A later attempt has taken over|ended the work|cannot be reached/);
+      expect(await world.client().run(run)).toMatchObject({ state: 'succeeded', verdict: 'pass' });
+      await expectNoLateOutcome(world, run, 'database/copy');
+      await expectEverythingThere(world, served);
+      const { users } = await rowCounts(world.stack);
+      expect(users.target).toBeGreaterThanOrEqual(users.source);
+    },
+    TEST_MS,
+  );
+
+  test(
+    'in the middle of the copy makes no table again that was dropped meanwhile',
+    async () => {
+      await using two = await makeTwoWorkers();
+      const { world } = two;
+      const before = await stateOf(world.stack);
+      const { run, end } = await freezeAt(
+        two,
+        { phase: 'database/copy', moment: 'progress' },
+        'database/verify',
+      );
+      expect(end.ok).toBe(false);
+      expect(await world.client().run(run)).toMatchObject({ state: 'rolled-back', verified: true });
+      await expectNoLateOutcome(world, run, 'database/copy');
+      expect(await stateOf(world.stack)).toEqual(before);
+    },
+    TEST_MS,
+  );
+
+  test.runIf(process.env['COUNTDOWN_TEST_DEEP'] === '1')(
+    'just before it sets the switch does not set it when it wakes up after the launch',
+    async () => {
+      await using two = await makeTwoWorkers();
+      const { world } = two;
+      const served = await servedDigest(world.stack);
+      const { run, end } = await freezeAt(two, { phase: 'database/switch', moment: 'change' });
+      expect(end.ok).toBe(false);
+      expect(await world.client().run(run)).toMatchObject({ state: 'succeeded', verdict: 'pass' });
+      await expectNoLateOutcome(world, run, 'database/switch');
+      await expectEverythingThere(world, served);
+    },
+    TEST_MS,
+  );
+
+  test.runIf(process.env['COUNTDOWN_TEST_DEEP'] === '1')(
+    'just before it holds the writes does not hold them when it wakes up after the rollback',
+    async () => {
+      await using two = await makeTwoWorkers();
+      const { world } = two;
+      const before = await stateOf(world.stack);
+      const { run, end } = await freezeAt(
+        two,
+        { phase: 'database/hold-writes', moment: 'change' },
+        'database/copy',
+      );
+      expect(end.ok).toBe(false);
+      expect(await world.client().run(run)).toMatchObject({ state: 'rolled-back', verified: true });
+      expect(await stateOf(world.stack)).toEqual(before);
+      await world.written();
+    },
+    TEST_MS,
+  );
+});
