@@ -58,7 +58,7 @@ export function renderError(error: unknown): string {
 }
 
 /** The lines of an excerpt, without what could move the cursor. */
-function keepLines(text: string): string {
+export function keepLines(text: string): string {
   return text.split('\n').map(safe).join('\n');
 }
 

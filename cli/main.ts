@@ -2,6 +2,7 @@
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
 import type { Command } from './commands/command.ts';
 import { abort, approve, pause, reject, resolve, resume, retry, skip } from './commands/decide.ts';
+import { lint } from './commands/lint.ts';
 import { evidence, runs, show } from './commands/look.ts';
 import { plan } from './commands/plan.ts';
 import { run } from './commands/run.ts';
@@ -12,6 +13,7 @@ import { EXIT } from './exit-codes.ts';
 
 export const COMMANDS: Record<string, Command> = {
   plan,
+  lint,
   run,
   runs,
   show,

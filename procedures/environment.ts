@@ -3,7 +3,7 @@
  * worker each read their own copy. It holds references to secrets, never secrets.
  */
 import { environmentProblems, environmentSchema } from './environment-schema.ts';
-import { PlanProblem } from './problem.ts';
+import { PlanProblem, type Problem } from './problem.ts';
 import { problemsOf } from './schema.ts';
 import { readYaml } from './yaml.ts';
 
@@ -69,6 +69,15 @@ export function parseEnvironment(text: string, file: string): Environment {
   const problems = environmentProblems(parsed.data, source);
   if (problems.length > 0) throw new PlanProblem(problems);
   return parsed.data;
+}
+
+/** What is wrong with an environment as a file of its own: it has the name of its file; `NAME.example.yaml` has any. */
+export function environmentFileProblems({ environment }: Environment, text: string, file: string): Problem[] {
+  const expected = /(?:^|\/)([^/.]*)\.ya?ml$/.exec(file)?.[1];
+  if (expected === undefined || expected === environment) return [];
+  const place = readYaml(text, file, 'EnvironmentInvalid').place(['environment']);
+  const message = `The file describes environment '${environment}', expected '${expected}': an environment has the name of its file.`;
+  return [{ ...place, code: 'EnvironmentInvalid', message, hint: `write  environment: ${expected}` }];
 }
 
 /** The roles that the file names the person in; everybody named in it is a viewer besides. */
