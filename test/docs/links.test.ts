@@ -86,3 +86,27 @@ test('every setting that a process reads stands in the README', () => {
   expect(known.length).toBeGreaterThan(10);
   expect(known.filter((name) => !own.includes(name) && !readme.includes(`\`${name}\``))).toEqual([]);
 });
+
+test('every dependency has its reason in decision 2', () => {
+  const {
+    dependencies,
+    devDependencies,
+  }: Record<string, Record<string, string>> = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  const page = readFileSync(join(ROOT, 'docs/decisions/0002-dependencies.md'), 'utf8');
+  const rows = [...page.matchAll(/^\| (`[^|]+`) \|/gm)].map(([, names = '']) => names);
+  // `@temporalio/activity`, `client` is short for two packages of one scope.
+  const named = rows.flatMap((row) => {
+    const names = [...row.matchAll(/`([^`]+)`/g)].map(([, name = '']) => name);
+    const scope = /^@temporalio\//.exec(names[0] ?? '')?.[0] ?? '';
+    return names.map((name, index) => (index === 0 ? name : `${scope}${name}`));
+  });
+  const installed = Object.keys({ ...dependencies, ...devDependencies });
+  expect(
+    installed.filter((name) => !named.includes(name)),
+    'Write why it is there and what was rejected.',
+  ).toEqual([]);
+});
+  expect(new Set(named), 'Write why it is there and what was rejected, or take the row away.').toEqual(
+    new Set(installed),
+  );
+});
