@@ -94,7 +94,7 @@ const BORDERS: Record<string, { values: string[]; types: string[] }> = {
       'procedures/states.ts',
       'procedures/limits.ts',
       'procedures/errors.ts',
-      // Two pure helpers without an import: isWait and fingerprintPhase.
+      // Two pure functions without an import: isWait and fingerprintPhase.
       'procedures/plan.ts',
       // How votes are counted, without an import.
       'procedures/votes.ts',
@@ -184,7 +184,7 @@ describe('workflows/index.ts', () => {
     const exports = [...read('workflows/index.ts').matchAll(/^export\s+(.*)$/gm)].map(([, what]) => what);
     expect(
       exports,
-      'Add a workflow here and to this list; types and helpers stay in their own files.',
+      'Add a workflow here and to this list; everything else stays in its own file.',
     ).toEqual(["{ launch } from './launch.ts';"]);
   });
 });
