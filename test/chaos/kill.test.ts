@@ -66,7 +66,7 @@ function sliceOf(start: number): Case[] {
   ).flatMap((found) => found ?? []);
 }
 
-type Chaotic = AsyncDisposable & { world: LaunchWorld; chaos: Chaos; restarts(): number };
+type Chaotic = AsyncDisposable & { world: LaunchWorld; chaos: Chaos; restarts: () => number };
 
 async function makeChaotic(): Promise<Chaotic> {
   const defer = new AsyncDisposableStack();

@@ -39,12 +39,15 @@ function strike(order: Order): void {
 
 function disturbed(context: PhaseContext, order: Order): PhaseContext {
   let turns = 0;
+  // Who wakes up hears at once that nobody waits for him any more; the fence must hold without that.
+  const deaf = order.how === 'freeze';
   return {
     ...context,
+    signal: deaf ? new AbortController().signal : context.signal,
     progress(progress) {
       turns += 1;
       if (order.moment === 'progress' && turns === PROGRESS_TURNS) strike(order);
-      context.progress(progress);
+      if (!deaf) context.progress(progress);
     },
     async assertCurrent() {
       await context.assertCurrent();
@@ -81,7 +84,7 @@ function noteEnd(end: { ok: boolean; message?: string }): void {
 const wrap = (_name: string, act: Activity): Activity => {
   const inner = act as unknown as Act;
   const outer: Act = (params, context) => perform(inner, params, context);
-  return outer as unknown as Activity;
+  return outer;
 };
 
 await runWorker({ pools: ['default'], variables: process.env, wrap });

@@ -44,7 +44,7 @@ export type Launch = {
   pace?: Pace;
 };
 
-export type Said = { child: Child; code: Promise<number | null>; text(): Promise<string> };
+export type Said = { child: Child; code: Promise<number | null>; text: () => Promise<string> };
 
 export type LaunchWorld = AsyncDisposable & {
   stack: Stack;
@@ -255,11 +255,11 @@ function makeTraffic(stack: Stack) {
       stopCurrent = () => writer.stop();
     },
     async written(): Promise<void> {
-      const count = () => acknowledged(ledgers.at(-1) ?? '').catch(() => 0);
-      const before = await count();
+      const ledger = ledgers.at(-1) ?? '';
+      const before = await acknowledged(ledger).catch(() => 0);
       // Each of the four lanes may have had a write under way: the fifth was sent after now.
       await eventually(
-        async () => (await count()) >= before + 5,
+        async () => (await acknowledged(ledger).catch(() => 0)) >= before + 5,
         'the application acknowledges a write',
         WRITE_MS,
       );

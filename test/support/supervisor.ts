@@ -3,7 +3,7 @@ import type { Stack } from '../../scripts/lib/stack.ts';
 
 export type Supervisor = AsyncDisposable & {
   /** How often a worker has been started again. */
-  restarts(): number;
+  restarts: () => number;
 };
 
 /** Looks after the stack's worker until the scope ends. Throws at its end where a worker could not be started. */
