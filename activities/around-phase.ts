@@ -17,7 +17,7 @@ import type {
 } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { SUMMARY_BYTES_MAX } from '../procedures/limits.ts';
-import type { Call, Direction, Limits, Plan } from '../procedures/plan.ts';
+import type { Call, Direction, Json, Limits, Plan } from '../procedures/plan.ts';
 import { digest } from '../store/digest.ts';
 import { wellFormed } from '../store/text.ts';
 import type { OutcomeRow, RunRow, StoredOutcome, WorkerStore } from '../store/types.ts';
@@ -76,8 +76,17 @@ class AroundPhase implements ActivityInboundCallsInterceptor {
       if ('stored' in intent) return answerStored(intent.stored, envelope.direction);
       if ('refused' in intent) throw refusal(intent.refused, intent.detail);
 
+      const { outputs } = intent;
       const fence: Fence = { epoch: intent.epoch, seq: intent.seq };
-      return await this.perform(input, next, { run, planned, envelope, fence, environment, journal });
+      return await this.perform(input, next, {
+        run,
+        planned,
+        envelope,
+        fence,
+        outputs,
+        environment,
+        journal,
+      });
     } finally {
       clearInterval(beating);
     }
@@ -91,18 +100,18 @@ class AroundPhase implements ActivityInboundCallsInterceptor {
       planned: Planned;
       envelope: Envelope;
       fence: Fence;
+      outputs: Record<string, Record<string, Json>>;
       environment: ReturnType<typeof assertTargets>;
       journal: Journal;
     },
   ): Promise<PhaseAnswer> {
     const { deps } = this;
-    const { run, planned, envelope, fence, journal } = at;
+    const { run, planned, envelope, fence, outputs, journal } = at;
     const { attempt } = activityInfo();
     const base = { ...envelope, attempt, intent: fence.seq };
     let outcome: Omit<StoredOutcome, 'seq'>;
     try {
-      const { outputs } = run;
-      const context = makeContext({ ...deps, ...at, outputs, signal: this.context.cancellationSignal });
+      const context = makeContext({ ...deps, ...at, signal: this.context.cancellationSignal });
       const params = fill(planned.call.params, outputs);
       const result = wellFormed(await next({ ...input, args: [params, context] })) as Result;
       outcome = outcomeOf(result, envelope.direction);

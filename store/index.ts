@@ -11,10 +11,10 @@ import {
   journalRows,
 } from './journal.ts';
 import { listen } from './listen.ts';
-import { readBinds, readOutputs } from './outputs.ts';
+import { readBinds } from './outputs.ts';
 import { readPlan, readPlanByPrefix, savePlan } from './plans.ts';
 import { saveProgress } from './progress.ts';
-import { createRun, listOpenRuns, loadRun, readBegun } from './runs.ts';
+import { createRun, listOpenRuns, makeRunLoader, readBegun } from './runs.ts';
 import { insertToken, readToken, revokeToken } from './tokens.ts';
 import type { ApiStore, WorkerStore } from './types.ts';
 import { listRuns, readRun } from './views.ts';
@@ -22,11 +22,10 @@ import { listRuns, readRun } from './views.ts';
 /** The worker's side, on a pool whose role is a member of `countdown_worker`. The caller ends the pool. */
 export function makeWorkerStore(pool: Pool): WorkerStore {
   return {
-    loadRun: (run) => loadRun(pool, run),
+    loadRun: makeRunLoader(pool),
     intent: (row) => appendIntent(pool, row),
     outcome: (row) => appendOutcome(pool, row),
     isCurrent: (row) => isCurrent(pool, row),
-    outputs: (run) => readOutputs(pool, run),
     binds: (run, phases) => readBinds(pool, run, phases),
     begun: (run) => readBegun(pool, run),
     record: (run, rows) => appendRows(pool, run, rows),

@@ -1,5 +1,6 @@
 /** The journal as TypeScript sees it: rows go in through `countdown.append` and its two siblings, and come out as they are. */
 import { type Pool, DatabaseError } from 'pg';
+import type { Json } from '../procedures/plan.ts';
 import type { RecordRow } from '../workflows/messages.ts';
 import { JournalRefusal } from './refusal.ts';
 import { bodyText } from './text.ts';
@@ -11,6 +12,7 @@ type Appended = {
   epoch: string | null;
   stored_seq: number | null;
   stored: Omit<StoredOutcome, 'seq'> | null;
+  outputs: Outcomes | null;
   refused: Refusal | null;
   detail: string | null;
 };
@@ -40,7 +42,18 @@ export async function appendIntent(pool: Pool, row: IntentRow): Promise<Intent> 
   const answer = await append(pool, { ...row, kind: 'intent' });
   if (answer.refused !== null) return { refused: answer.refused, detail: answer.detail ?? '' };
   if (answer.stored !== null) return { stored: storedOutcome(answer.stored, Number(answer.stored_seq)) };
-  return { seq: Number(answer.seq), epoch: Number(answer.epoch) };
+  return { seq: Number(answer.seq), epoch: Number(answer.epoch), outputs: outputsIn(answer.outputs) };
+}
+
+/** Outcome bodies by phase. */
+export type Outcomes = Record<string, { output?: Record<string, Json> }>;
+
+export function outputsIn(outcomes: Outcomes | null): Record<string, Record<string, Json>> {
+  return Object.fromEntries(
+    Object.entries(outcomes ?? {}).flatMap(([phase, { output }]) =>
+      output === undefined ? [] : [[phase, output]],
+    ),
+  );
 }
 
 function storedOutcome(body: Omit<StoredOutcome, 'seq'>, seq: number): StoredOutcome {

@@ -1,21 +1,8 @@
-/** What phases left behind for later ones, as their outcome rows hold it. */
+/** What phases declare invariant, as their outcome rows hold it. Outputs come with an intent: `countdown.outputs_of`. */
 import type { Pool } from 'pg';
 import type { Json } from '../procedures/plan.ts';
 
-export type Values = Record<string, Record<string, Json>>;
-
-/** Outputs by phase id; an undone phase has none. */
-export async function readOutputs(pool: Pool, run: number): Promise<Values> {
-  const { rows } = await pool.query<{ phase: string; body: { output?: Record<string, Json> } }>({
-    name: 'outputs',
-    text: `
-      select p.phase, j.body from countdown.phases p
-      join countdown.journal j on j.run = p.run and j.seq = p.output_seq
-      where p.run = $1 and p.state <> 'undone' order by p.ordinal`,
-    values: [run],
-  });
-  return collect(rows.map(({ phase, body }) => [phase, body.output]));
-}
+type Values = Record<string, Record<string, Json>>;
 
 /** What an approval binds to, by phase id: `binds` of each phase's last good run. */
 export async function readBinds(pool: Pool, run: number, phases: string[]): Promise<Values> {

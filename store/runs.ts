@@ -1,6 +1,6 @@
 /** Runs as they are made, and as the worker and the janitor look at them. */
 import type { Pool } from 'pg';
-import type { Json, Plan, Verdict } from '../procedures/plan.ts';
+import type { Verdict } from '../procedures/plan.ts';
 import type { PhaseState, RunState } from '../procedures/states.ts';
 import type { Begun } from '../workflows/messages.ts';
 import { digest } from './digest.ts';
@@ -44,47 +44,33 @@ export async function createRun(pool: Pool, row: NewRun): Promise<CreatedRun> {
   return { run: made.run, created: made.created === true };
 }
 
-/** Plans never change under their hash: a worker reads each once. */
-const PLANS_KEPT_MAX = 50;
-const plans = new Map<string, Plan>();
-
-type Loaded = Omit<RunRow, 'epoch' | 'plan' | 'outputs'> & {
-  epoch: string;
-  /** Null where it is known already. */
-  plan: Plan | null;
-  outputs: { phase: string; output: Record<string, Json> | null }[] | null;
-};
-
-/** The run with its plan, read by the run row's plan hash, and the outputs of its done phases. */
+/** The run with its plan, read by the run row's plan hash. */
 export async function loadRun(pool: Pool, run: number): Promise<RunRow | undefined> {
-  const { rows } = await pool.query<Loaded>({
+  const { rows } = await pool.query<Omit<RunRow, 'epoch'> & { epoch: string }>({
     name: 'load_run',
     text: `
-      select r.run, case when r.plan = any ($2) then null else p.body end as plan, r.plan as "planHash",
-        r.environment, r.requester, r.fail_at as "failAt", r.state, r.epoch,
-        (select json_agg(json_build_object('phase', o.phase, 'output', j.body -> 'output') order by o.ordinal)
-          from countdown.phases o join countdown.journal j on j.run = o.run and j.seq = o.output_seq
-          where o.run = r.run and o.state <> 'undone') as outputs
+      select r.run, p.body as plan, r.plan as "planHash", r.environment, r.requester, r.fail_at as "failAt", r.epoch
       from countdown.runs r join countdown.plans p on p.hash = r.plan where r.run = $1`,
-    values: [run, [...plans.keys()]],
+    values: [run],
   });
   const [found] = rows;
-  if (found === undefined) return undefined;
-  const plan = found.plan ?? plans.get(found.planHash);
-  if (plan === undefined)
-    throw new Error(`Plan ${found.planHash} of run ${run} is neither stored nor known.`);
-  keepPlan(found.planHash, plan);
-  const outputs = (found.outputs ?? []).flatMap(({ phase, output }) =>
-    output === null ? [] : [[phase, output]],
-  );
-  return { ...found, plan, epoch: Number(found.epoch), outputs: Object.fromEntries(outputs) };
+  return found && { ...found, epoch: Number(found.epoch) };
 }
 
-function keepPlan(hash: string, plan: Plan): void {
-  plans.delete(hash);
-  plans.set(hash, plan);
-  const [oldest] = plans.keys();
-  if (plans.size > PLANS_KEPT_MAX && oldest !== undefined) plans.delete(oldest);
+const RUNS_KEPT_MAX = 200;
+
+/** What `loadRun` says never changes: of each run it is asked once, the most recent runs are kept. */
+export function makeRunLoader(pool: Pool): (run: number) => Promise<RunRow | undefined> {
+  const known = new Map<number, RunRow>();
+  return async (run) => {
+    const found = known.get(run) ?? (await loadRun(pool, run));
+    if (found === undefined) return undefined;
+    known.delete(run);
+    known.set(run, found);
+    const [oldest] = known.keys();
+    if (known.size > RUNS_KEPT_MAX && oldest !== undefined) known.delete(oldest);
+    return found;
+  };
 }
 
 export async function listOpenRuns(

@@ -47,7 +47,12 @@ export type StoredOutcome = {
 };
 
 export type Intent =
-  | { seq: number; epoch: number }
+  | {
+      seq: number;
+      epoch: number;
+      /** Outputs of done phases by phase id; read with the intent to save a round trip. */
+      outputs: Record<string, Record<string, Json>>;
+    }
   /** This try ended already; its answer was lost on the way. The effect must not run again. */
   | { stored: StoredOutcome }
   | { refused: Refusal; detail: string };
@@ -72,10 +77,7 @@ export type RunRow = {
   requester: string;
   /** The phase that fails after its effect; null for none. */
   failAt: string | null;
-  state: RunState;
   epoch: number;
-  /** Outputs of done phases by phase id, read with the run to save a round trip. */
-  outputs: Record<string, Record<string, Json>>;
 };
 
 export type JournalRow = {
@@ -96,14 +98,15 @@ export type JournalRow = {
 
 /** The worker's side: database role `countdown_worker`. */
 export type WorkerStore = {
-  /** The run with its plan, read by the run row's plan hash; undefined where the API stored none. */
+  /**
+   * The run with its plan, read by the run row's plan hash; undefined where the API stored none. All of it is fixed when
+   * the run is made, so a store reads each run once.
+   */
   loadRun(run: number): Promise<RunRow | undefined>;
   intent(row: IntentRow): Promise<Intent>;
   outcome(row: OutcomeRow): Promise<{ seq: number } | { refused: Refusal; detail: string }>;
   /** Whether no later intent of this phase exists than the given one, and the run is open. */
   isCurrent(row: { run: number; phase: string; seq: number }): Promise<boolean>;
-  /** Outputs of done phases by phase id. */
-  outputs(run: number): Promise<Record<string, Record<string, Json>>>;
   /** `binds` of the last good run outcome of each of the phases. */
   binds(run: number, phases: string[]): Promise<Record<string, Record<string, Json>>>;
   /** What the journal knows, for `Recorder.begin`. `groups` and requester come from the run row. */

@@ -6,6 +6,8 @@ create type countdown.appended as (
   -- The outcome that this try has already.
   stored_seq integer,
   stored json,
+  -- With an accepted intent: outcomes that hold the outputs of done phases, by phase; null for none.
+  outputs json,
   -- Why the row was not written: RunClosed, LeaseLost, Superseded, OutOfOrder, PlanUnknown, DecisionUnknown.
   refused text,
   detail text
@@ -36,6 +38,13 @@ begin
       using errcode = 'insufficient_privilege';
   end if;
 end $$;
+
+-- Whole outcome bodies: PostgreSQL cannot look into a body whose output holds NUL.
+create function countdown.outputs_of(p_run integer) returns json language sql stable
+  return (
+    select json_object_agg(p.phase, o.body)
+    from countdown.phases p join countdown.journal o on o.run = p.run and o.seq = p.output_seq
+    where p.run = p_run and p.state <> 'undone');
 
 -- Why an intent is refused, or the outcome that its try has already; all null where it may be written.
 create function countdown.check_intent(head countdown.runs, j countdown.journal)
@@ -180,6 +189,7 @@ begin
   perform pg_notify('countdown_journal', p_run::text);
   answer.seq := j.seq;
   answer.epoch := head.epoch;
+  if p_kind = 'intent' then answer.outputs := countdown.outputs_of(p_run); end if;
   return answer;
 end $$;
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { GENESIS, verifyChain } from '../../store/chain.ts';
 import { makeStoreDatabase, type StoreDatabase } from '../support/store.ts';
-import { SAMPLE, intentRow, newRun, outcomeRow, perform, planOver, seqOf } from './support.ts';
+import { SAMPLE, intentRow, newRun, outcomeRow, perform, planOver, seqOf, outputsOf } from './support.ts';
 
 let store: StoreDatabase;
 beforeAll(async () => {
@@ -30,7 +30,7 @@ describe('the chain', () => {
   });
 
   test('verifies in TypeScript for any body, the odd ones too', async () => {
-    const { worker, api } = store;
+    const { api } = store;
     const id = await run('odd');
     const output = {
       z: 1e21,
@@ -44,7 +44,7 @@ describe('the chain', () => {
     const rows = await api.journal(id, all);
     expect(verifyChain(rows)).toEqual({ intact: true, head: { seq: 3, hash: rows[2]?.hash } });
     expect((await api.run(id))?.head).toEqual({ seq: 3, hash: rows[2]?.hash });
-    expect((await worker.outputs(id))['move/inspect']).toEqual({ ...output, a: 0, lone: '\ufffdx' });
+    expect((await outputsOf(store, id))['move/inspect']).toEqual({ ...output, a: 0, lone: '\ufffdx' });
     expect((await api.run(id))?.phases[0]?.summary).toBe('tab\t, NUL \u2400, line\nbreak');
   });
 
@@ -129,8 +129,8 @@ describe('an intent', () => {
     const id = await run('fence');
     const { epoch } = (await store.worker.loadRun(id)) ?? {};
     expect(epoch).toBeGreaterThan(0);
-    expect(await store.worker.intent(intentRow(id))).toEqual({ seq: 2, epoch });
-    expect(await store.worker.intent(intentRow(id, { attempt: 2 }))).toEqual({ seq: 3, epoch });
+    expect(await store.worker.intent(intentRow(id))).toEqual({ seq: 2, epoch, outputs: {} });
+    expect(await store.worker.intent(intentRow(id, { attempt: 2 }))).toEqual({ seq: 3, epoch, outputs: {} });
   });
 
   test('of a try that ended is answered with the stored outcome, and no row is written', async () => {

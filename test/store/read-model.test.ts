@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { rebuild } from '../../store/rebuild.ts';
 import type { RecordRow } from '../../workflows/messages.ts';
 import { makeStoreDatabase, type StoreDatabase } from '../support/store.ts';
-import { intentRow, newRun, outcomeRow, perform, planOver, seqOf } from './support.ts';
+import { intentRow, newRun, outcomeRow, perform, planOver, seqOf, outputsOf } from './support.ts';
 
 let store: StoreDatabase;
 beforeAll(async () => {
@@ -259,7 +259,7 @@ test('outputs are those of the last good outcome, or of the probe that found it 
   await perform(store, intentRow(run, { try: 2 }), { output: { rows: 2 }, binds: { schema: 'new' } });
   const hold = intentRow(run, { phase: 'move/hold' });
   await perform(store, hold, { output: { heldAt: 'a' } });
-  expect(await worker.outputs(run)).toEqual({ 'move/inspect': { rows: 2 }, 'move/hold': { heldAt: 'a' } });
+  expect(await outputsOf(store, run)).toEqual({ 'move/inspect': { rows: 2 }, 'move/hold': { heldAt: 'a' } });
   expect(await worker.binds(run, ['move/inspect', 'move/hold', 'nothing'])).toEqual({
     'move/inspect': { schema: 'new' },
   });
@@ -268,11 +268,11 @@ test('outputs are those of the last good outcome, or of the probe that found it 
     { ...hold, direction: 'probe', try: 2 },
     { answer: 'no', output: { heldAt: 'wrong' } },
   );
-  expect((await worker.outputs(run))['move/hold']).toEqual({ heldAt: 'a' });
+  expect((await outputsOf(store, run))['move/hold']).toEqual({ heldAt: 'a' });
   await perform(store, { ...hold, direction: 'probe', try: 3 }, { answer: 'yes', output: { heldAt: 'b' } });
-  expect((await worker.outputs(run))['move/hold']).toEqual({ heldAt: 'b' });
+  expect((await outputsOf(store, run))['move/hold']).toEqual({ heldAt: 'b' });
   await perform(store, { ...hold, direction: 'undo', try: 4 });
-  expect(await worker.outputs(run)).toEqual({ 'move/inspect': { rows: 2 } });
+  expect(await outputsOf(store, run)).toEqual({ 'move/inspect': { rows: 2 } });
 });
 
 test('progress is the latest, of the attempt in hand, and in no journal', async () => {

@@ -1,5 +1,6 @@
 /** Runs for tests of the store: a plan of two phases with an effect, one that waits, and one target. */
 import { digest } from '../../store/digest.ts';
+import { type Outcomes, outputsIn } from '../../store/journal.ts';
 import type { Intent, IntentRow, NewRun, OutcomeRow } from '../../store/types.ts';
 import type { Plan } from '../../procedures/plan.ts';
 import { approval, makePlan } from '../support/plans.ts';
@@ -76,4 +77,13 @@ export async function perform(
   const written = await worker.outcome(outcomeRow(intent, seq, over));
   if ('refused' in written) throw new Error(written.detail);
   return written.seq;
+}
+
+/** What an intent would be told of the phases before it. */
+export async function outputsOf(store: StoreDatabase, run: number): Promise<Record<string, unknown>> {
+  const { rows } = await store.owner.query<{ outputs: Outcomes | null }>(
+    'select countdown.outputs_of($1) as outputs',
+    [run],
+  );
+  return outputsIn(rows[0]?.outputs ?? null);
 }
