@@ -19,6 +19,8 @@ const Settings = z.object({
   COUNTDOWN_MIGRATE_URL: postgresUrl.optional(),
   TEMPORAL_ADDRESS: z.string().regex(/^[^\s/]+:\d{1,5}$/, "expected HOST:PORT, as '127.0.0.1:7233'"),
   TEMPORAL_NAMESPACE: z.string().min(1).default('default'),
+  TEMPORAL_TLS: z.enum(['true', 'false']).default('false'),
+  TEMPORAL_API_KEY: z.string().min(1).optional(),
   COUNTDOWN_TASK_QUEUE: z.string().min(1).default('countdown'),
   COUNTDOWN_ENVIRONMENTS: z.string().min(1),
   COUNTDOWN_RUNBOOKS: z.string().min(1),
@@ -30,7 +32,8 @@ export type ApiConfig = {
   databaseUrl: string;
   /** Undefined where another process migrates. */
   migrateUrl: string | undefined;
-  temporal: { address: string; namespace: string };
+  /** TLS is on where it is asked for, and with an API key always. */
+  temporal: { address: string; namespace: string; tls: boolean; apiKey: string | undefined };
   taskQueue: string;
   environments: string;
   runbooks: string;
@@ -57,7 +60,12 @@ export function readConfig(variables: Record<string, string | undefined>): ApiCo
   return {
     databaseUrl: settings.COUNTDOWN_DATABASE_URL,
     migrateUrl: settings.COUNTDOWN_MIGRATE_URL,
-    temporal: { address: settings.TEMPORAL_ADDRESS, namespace: settings.TEMPORAL_NAMESPACE },
+    temporal: {
+      address: settings.TEMPORAL_ADDRESS,
+      namespace: settings.TEMPORAL_NAMESPACE,
+      tls: settings.TEMPORAL_TLS === 'true' || settings.TEMPORAL_API_KEY !== undefined,
+      apiKey: settings.TEMPORAL_API_KEY,
+    },
     taskQueue: settings.COUNTDOWN_TASK_QUEUE,
     environments: settings.COUNTDOWN_ENVIRONMENTS,
     runbooks: settings.COUNTDOWN_RUNBOOKS,

@@ -33,7 +33,8 @@ export async function startApi(config: ApiConfig): Promise<RunningApi> {
   }
   const pool = makePool(config.databaseUrl, { name: 'countdown-api' });
   const store = makeApiStore(pool);
-  const connection = Connection.lazy({ address: config.temporal.address });
+  const { address, tls, apiKey } = config.temporal;
+  const connection = Connection.lazy({ address, tls, ...(apiKey === undefined ? {} : { apiKey }) });
   const client = new Client({ connection, namespace: config.temporal.namespace });
   const launcher = makeLauncher(client, { taskQueue: config.taskQueue });
   const ending = new AbortController();

@@ -362,7 +362,7 @@ function resume(plan: Plan, state: CoreState, decision: Decision, now: number): 
 function abortDetail(run: number, state: CoreState): string {
   return state.stack.length === 0
     ? `Accepted. run ${run} stops; nothing had been changed.`
-    : `Accepted. run ${run} unwinds: ${state.stack.length} phases are taken back.`;
+    : `Accepted. run ${run} unwinds: ${state.stack.length === 1 ? '1 phase is' : `${state.stack.length} phases are`} taken back.`;
 }
 
 function retry(plan: Plan, state: CoreState, decision: Decision): DecisionAnswer {

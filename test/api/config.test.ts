@@ -12,7 +12,7 @@ test('defaults are filled in', () => {
   expect(readConfig(good)).toEqual({
     databaseUrl: good.COUNTDOWN_DATABASE_URL,
     migrateUrl: undefined,
-    temporal: { address: '127.0.0.1:7233', namespace: 'default' },
+    temporal: { address: '127.0.0.1:7233', namespace: 'default', tls: false, apiKey: undefined },
     taskQueue: 'countdown',
     environments: '/srv/environments',
     runbooks: '/srv/runbooks',
