@@ -14,10 +14,8 @@ import { type Procedure, callOf, targetOf } from './procedure.ts';
 import { exact, listOr, nameSchema } from './schema.ts';
 
 const params = exact({
-  /** Target of kind switch. */
-  switch: nameSchema,
-  /** One of its values. */
-  to: z.string(),
+  switch: nameSchema.describe('Target of kind switch.'),
+  to: z.string().describe('One of its values.'),
 });
 
 const output = z.object({ found: z.string() });

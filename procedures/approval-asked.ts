@@ -23,13 +23,21 @@ const fromSchema = z
   .refine((from) => Object.keys(from).length > 0, {
     error: 'from is empty, expected a count for each group.',
     params: { hint: 'write  from: { sre: 1, owner: 1 }' },
-  });
+  })
+  .meta({ minProperties: 1 });
 
 export const approvalSchema = exact({
-  from: fromSchema,
-  via: z.enum(['any', 'slack', 'api']).exactOptional(),
-  expires: durationSchema({ ms: SECOND_MS }, { ms: APPROVAL_EXPIRES_MS_MAX }).exactOptional(),
-  remindEvery: durationSchema({ ms: MINUTE_MS }, { ms: APPROVAL_EXPIRES_MS_MAX }).exactOptional(),
+  from: fromSchema.describe('Votes that each group must give; a person counts once.'),
+  via: z
+    .enum(['any', 'slack', 'api'])
+    .exactOptional()
+    .describe('The door through which people may vote. Default any.'),
+  expires: durationSchema({ ms: SECOND_MS }, { ms: APPROVAL_EXPIRES_MS_MAX })
+    .exactOptional()
+    .describe('Closes the approval, and approves nothing. Default 4h, at most 24h.'),
+  remindEvery: durationSchema({ ms: MINUTE_MS }, { ms: APPROVAL_EXPIRES_MS_MAX })
+    .exactOptional()
+    .describe('Time between two reminders. Default 30m.'),
   comment: later(
     'comment comes with a later version: a reason is optional to approve and required to reject.',
     'take it away',
@@ -38,12 +46,14 @@ export const approvalSchema = exact({
     message: 'atLeast is not how votes are counted, expected a count for each group under from.',
     hint: 'write  from: { sre: 1, owner: 1 }',
   }),
-}).transform(({ from, via, expires, remindEvery }): ApprovalAsked => ({
-  from,
-  ...(via === undefined ? {} : { via }),
-  ...(expires === undefined ? {} : { expiresMs: expires }),
-  ...(remindEvery === undefined ? {} : { remindEveryMs: remindEvery }),
-}));
+})
+  .transform(({ from, via, expires, remindEvery }): ApprovalAsked => ({
+    from,
+    ...(via === undefined ? {} : { via }),
+    ...(expires === undefined ? {} : { expiresMs: expires }),
+    ...(remindEvery === undefined ? {} : { remindEveryMs: remindEvery }),
+  }))
+  .describe('Who must give leave.');
 
 /**
  * The least that the environment asks and what the runbook adds: of each group the greater count, of the times the

@@ -17,16 +17,13 @@ import { type DraftPhase, type PlanInput, type Procedure, callOf, targetOf } fro
 import { exact, later, nameSchema } from './schema.ts';
 
 const params = exact({
-  /** Target of kind sqlite. */
-  source: nameSchema,
-  /** Target of kind postgres; it has no tables. */
-  target: nameSchema,
-  /** Target of kind switch with four values, by position: source, source held, target held, target. */
-  switch: nameSchema,
-  /** Rows that are copied in one transaction. Default 5000. */
-  chunkRows: z.int().min(1).max(100_000).default(5_000),
-  /** Only false is supported. */
-  reverseCapture: z.boolean().default(false),
+  source: nameSchema.describe('Target of kind sqlite.'),
+  target: nameSchema.describe('Target of kind postgres; it has no tables.'),
+  switch: nameSchema.describe(
+    'Target of kind switch with four values, by position: source, source held, target held, target.',
+  ),
+  chunkRows: z.int().min(1).max(100_000).default(5_000).describe('Rows that are copied in one transaction.'),
+  reverseCapture: z.boolean().default(false).describe('Only false is supported.'),
   mapping: later(
     'mapping comes with a later version: types are mapped by the rules of the documentation.',
     'take it away',

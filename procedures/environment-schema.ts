@@ -5,7 +5,7 @@ import type { Environment, SecretRef, Target } from './environment.ts';
 import { SECOND_MS } from './limits.ts';
 import { nearest } from './nearest.ts';
 import type { Problem } from './problem.ts';
-import { durationSchema, exact, later, lineSchema, listOr, nameSchema } from './schema.ts';
+import { LATER_MARK, durationSchema, exact, later, lineSchema, listOr, nameSchema } from './schema.ts';
 import { DURATION_MS_MAX } from './units.ts';
 import type { Path, Source } from './yaml.ts';
 
@@ -33,26 +33,43 @@ const secretSchema = z.unknown().transform((value, context): SecretRef => {
 
 const URL_FORM = 'an address that begins with http:// or https://';
 
-const urlSchema = z.string(URL_FORM).superRefine((text, context) => {
-  const refuse = (message: string, params: { hint?: string; expected?: string } = {}) =>
-    context.addIssue({ code: 'custom', message, params });
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  // Before anything is shown of it: what stands before @ may be a password.
-  if (text.includes('@')) {
-    const hint = 'take them out, and write  token: { env: NAME }  where one is needed';
-    refuse('The address holds a user or a password, expected neither: secrets are references.', { hint });
-  } else if (
-    !(url?.protocol === 'http:' || url?.protocol === 'https:') ||
-    text.length > 1_000 ||
-    /\s/.test(text)
-  ) {
-    refuse('', { expected: URL_FORM });
-  } else if (url.search !== '' || url.hash !== '') {
-    refuse('', { expected: 'an address without ? and #' });
-  }
+const urlSchema = z
+  .string(URL_FORM)
+  .superRefine((text, context) => {
+    const refuse = (message: string, params: { hint?: string; expected?: string } = {}) =>
+      context.addIssue({ code: 'custom', message, params });
+    const url = URL.canParse(text) ? new URL(text) : undefined;
+    // Before anything is shown of it: what stands before @ may be a password.
+    if (text.includes('@')) {
+      const hint = 'take them out, and write  token: { env: NAME }  where one is needed';
+      refuse('The address holds a user or a password, expected neither: secrets are references.', { hint });
+    } else if (
+      !(url?.protocol === 'http:' || url?.protocol === 'https:') ||
+      text.length > 1_000 ||
+      /\s/.test(text)
+    ) {
+      refuse('', { expected: URL_FORM });
+    } else if (url.search !== '' || url.hash !== '') {
+      refuse('', { expected: 'an address without ? and #' });
+    }
+  })
+  .meta({
+    pattern: '^https?://[^@?#\\s]+$',
+    description: 'Begins with http:// or https://, and holds no secret.',
+  });
+
+/** A reference as editors know it; the schema itself says nothing of what it takes, since it shows nothing of it. */
+const secret = secretSchema.exactOptional().meta({
+  description: 'A reference to a secret, never the secret itself.',
+  oneOf: [oneKey('env', '^[A-Za-z_][A-Za-z0-9_]{0,127}$'), oneKey('file', '^/\\S{1,1000}$')],
 });
 
-const worker = nameSchema.exactOptional();
+function oneKey(key: string, pattern: string) {
+  const properties = { [key]: { type: 'string', pattern } };
+  return { type: 'object', properties, required: [key], additionalProperties: false };
+}
+
+const worker = nameSchema.exactOptional().describe('The pool of workers that can reach it.');
 const laterMetrics = later('metrics comes with a later version of the http target.', 'take it away');
 
 const switchValue = z
@@ -73,7 +90,8 @@ const targetKinds = {
     kind: z.literal('sqlite'),
     path: z
       .string()
-      .regex(/^\/[^\0]{1,1000}$/, 'an absolute path, the same for everybody who reads this file'),
+      .regex(/^\/[^\0]{1,1000}$/, 'an absolute path, the same for everybody who reads this file')
+      .describe('An absolute path; only workers on that machine can reach it.'),
     worker,
   }),
   postgres: exact({
@@ -82,21 +100,25 @@ const targetKinds = {
     port: z.int().min(1).max(65_535).default(5_432),
     database: lineSchema(63),
     user: lineSchema(63),
-    password: secretSchema.exactOptional(),
-    tls: z.enum(['verify-full', 'disable']).default('verify-full'),
+    password: secret,
+    tls: z
+      .enum(['verify-full', 'disable'])
+      .default('verify-full')
+      .describe('Whether the certificate is checked. Default verify-full.'),
     worker,
   }),
   switch: exact({
     kind: z.literal('switch'),
     url: urlSchema,
-    token: secretSchema.exactOptional(),
+    token: secret,
     values: z
       .array(switchValue)
       .min(2, 'at least 2 values')
       .max(20)
       .refine((values) => new Set(values).size === values.length, {
         error: 'A value stands in values twice, expected once.',
-      }),
+      })
+      .meta({ uniqueItems: true, description: 'At least 2; database.import needs 4, by position.' }),
     worker,
   }),
 };
@@ -104,15 +126,18 @@ const targetKinds = {
 const LATER_KINDS = ['files', 's3', 'router', 'prometheus', 'postgres-scratch', 'k6'];
 
 const laterKind = (kind: string) =>
-  z.looseObject({ kind: z.literal(kind) }).superRefine((_, context) => {
-    const message = `Targets of kind '${kind}' come with a later version, expected ${listOr(Object.keys(targetKinds))}.`;
-    context.addIssue({
-      code: 'custom',
-      message,
-      path: ['kind'],
-      params: { code: 'NotSupported', hint: 'take the target away' },
-    });
-  });
+  z
+    .looseObject({ kind: z.literal(kind) })
+    .superRefine((_, context) => {
+      const message = `Targets of kind '${kind}' come with a later version, expected ${listOr(Object.keys(targetKinds))}.`;
+      context.addIssue({
+        code: 'custom',
+        message,
+        path: ['kind'],
+        params: { code: 'NotSupported', hint: 'take the target away' },
+      });
+    })
+    .meta({ [LATER_MARK]: true });
 
 const targetSchema = z.discriminatedUnion(
   'kind',
@@ -135,31 +160,48 @@ const groupSchema = z
   .max(1_000);
 
 export const environmentSchema = exact({
-  environment: nameSchema,
-  protected: z.boolean().default(false),
-  worker,
-  targets: z.record(nameSchema, targetSchema).default({}),
+  environment: nameSchema.describe('The name of the file, without .yaml.'),
+  protected: z
+    .boolean()
+    .default(false)
+    .describe('No injected failures, and runbooks of the server only. Default false.'),
+  worker: worker.describe('The pool of every target that names none. Default: default.'),
+  targets: z
+    .record(nameSchema, targetSchema)
+    .default({})
+    .describe('What runbooks may touch, by the names that they use.'),
   people: z
     .record(
       nameSchema,
       exact({ email: lineSchema(254).exactOptional(), slack: lineSchema(60).exactOptional() }),
     )
-    .default({}),
+    .default({})
+    .describe('One entry a human, so one vote.'),
   roles: exact({
-    operator: peopleList.default([]),
-    admin: peopleList.default([]),
-    auditor: peopleList.default([]),
-  }).default({ operator: [], admin: [], auditor: [] }),
-  groups: z.record(nameSchema, groupSchema).default({}),
+    operator: peopleList.default([]).describe('Plan, start and steer runs.'),
+    admin: peopleList.default([]).describe('Make tokens and empty the desk.'),
+    auditor: peopleList.default([]).describe('Read evidence.'),
+  })
+    .default({ operator: [], admin: [], auditor: [] })
+    .describe('Everybody else in the file is a viewer.'),
+  groups: z.record(nameSchema, groupSchema).default({}).describe('Whose members may approve.'),
   approvals: exact({
     least: exact({
       reversible: approvalSchema.exactOptional(),
       costly: approvalSchema.exactOptional(),
       irreversible: approvalSchema.exactOptional(),
-    }).default({}),
+    })
+      .default({})
+      .describe('The least that is asked for a step, by its greatest effect; a runbook can only add.'),
     escalate: later('escalate comes with a later version.', 'take it away'),
-  }).default({ least: {} }),
-  retention: exact({ least: durationSchema({ ms: SECOND_MS }, { ms: DURATION_MS_MAX }) }).exactOptional(),
+  })
+    .default({ least: {} })
+    .describe('What must be approved.'),
+  retention: exact({
+    least: durationSchema({ ms: SECOND_MS }, { ms: DURATION_MS_MAX }).describe('A duration.'),
+  })
+    .exactOptional()
+    .describe('How long old data is kept at least.'),
   slack: later('slack comes with a later version.', 'take it away'),
   windows: later(
     'windows come with a later version.',

@@ -30,8 +30,13 @@ const request = exact({
   get: path.exactOptional(),
   head: path.exactOptional(),
   options: path.exactOptional(),
-  status: z.int('a status such as 200').min(100).max(599).default(200),
-  headers: z.array(header).max(50).default([]),
+  status: z
+    .int('a status such as 200')
+    .min(100)
+    .max(599)
+    .default(200)
+    .describe('The status that is expected.'),
+  headers: z.array(header).max(50).default([]).describe('Headers that the answer must have.'),
   post: changes('post'),
   put: changes('put'),
   patch: changes('patch'),
@@ -43,22 +48,26 @@ const request = exact({
     'take it away',
   ),
   as: later('as comes with a later version.', 'take it away'),
-}).refine((one) => Object.keys(one).filter((key) => METHODS.includes(key)).length === 1, {
-  error: 'A request has one method, expected exactly one of get, head or options with its path.',
-  params: { hint: 'write  { get: /health/ready }' },
-});
+})
+  .refine((one) => Object.keys(one).filter((key) => METHODS.includes(key)).length === 1, {
+    error: 'A request has one method, expected exactly one of get, head or options with its path.',
+    params: { hint: 'write  { get: /health/ready }' },
+  })
+  .meta({ oneOf: [{ required: ['get'] }, { required: ['head'] }, { required: ['options'] }] });
 
 const params = exact({
-  /** Target of kind http. */
-  target: nameSchema,
+  target: nameSchema.describe('Target of kind http.'),
   requests: z
     .array(request, 'a list of requests, as in [{ get: /health/ready }]')
     .min(1, 'at least 1 request')
-    .max(50),
-  /** How long to watch. Default: ask once. */
-  for: durationSchema({ ms: SECOND_MS }, { ms: 7 * DAY_MS }).exactOptional(),
-  /** Time between two readings. Default 1s. */
-  every: durationSchema({ ms: 100 }, { ms: HOUR_MS }).exactOptional(),
+    .max(50)
+    .describe('What is asked, one after the other.'),
+  for: durationSchema({ ms: SECOND_MS }, { ms: 7 * DAY_MS })
+    .exactOptional()
+    .describe('How long to watch. Default: ask once.'),
+  every: durationSchema({ ms: 100 }, { ms: HOUR_MS })
+    .exactOptional()
+    .describe('Time between two readings. Default 1s.'),
 }).superRefine((one, context) => {
   if (one.every !== undefined && (one.for === undefined || one.every > one.for)) {
     const message =

@@ -1,7 +1,7 @@
 /** Params of a runbook: what they may be, and the values that a plan is made with. */
 import { z } from 'zod';
 import type { Json } from './plan.ts';
-import { exact, lineSchema, listOr, show } from './schema.ts';
+import { LATER_MARK, exact, lineSchema, listOr, show } from './schema.ts';
 import { DURATION_FORM, parseDuration } from './units.ts';
 import { badCharacterAt } from './yaml-guard.ts';
 
@@ -13,7 +13,10 @@ const STRING_LENGTH_MAX = 1_000;
 const TEXT_LENGTH_MAX = 16_000;
 const VERSION = /^v?\d{1,9}(\.\d{1,9}){0,3}([-+][0-9A-Za-z][0-9A-Za-z.-]{0,60})?$/;
 
-const common = { description: lineSchema(500).exactOptional(), default: z.json().exactOptional() };
+const common = {
+  description: lineSchema(500).exactOptional().describe('What it means, in one line.'),
+  default: z.json().exactOptional().describe('Without a default the param must be given.'),
+};
 const ofType = <T extends string>(type: T) => exact({ type: z.literal(type), ...common });
 
 export const PARAM_TYPES = [
@@ -28,18 +31,21 @@ export const PARAM_TYPES = [
 ] as const;
 export type ParamType = (typeof PARAM_TYPES)[number];
 
-const secret = z.looseObject({ type: z.literal('secret') }).superRefine((_, context) => {
-  const params = {
-    code: 'NotSupported',
-    hint: 'name the secret in the environment file, at the target that needs it',
-  };
-  context.addIssue({
-    code: 'custom',
-    path: ['type'],
-    message: 'Params of type secret come with a later version.',
-    params,
-  });
-});
+const secret = z
+  .looseObject({ type: z.literal('secret') })
+  .superRefine((_, context) => {
+    const params = {
+      code: 'NotSupported',
+      hint: 'name the secret in the environment file, at the target that needs it',
+    };
+    context.addIssue({
+      code: 'custom',
+      path: ['type'],
+      message: 'Params of type secret come with a later version.',
+      params,
+    });
+  })
+  .meta({ [LATER_MARK]: true });
 
 /** One entry of `params`. Without a default the param must be given. */
 export const paramSchema = z.discriminatedUnion(
@@ -54,7 +60,11 @@ export const paramSchema = z.discriminatedUnion(
     ofType('version'),
     exact({
       type: z.literal('choice'),
-      options: z.array(lineSchema(100)).min(1, 'at least 1 option').max(100),
+      options: z
+        .array(lineSchema(100))
+        .min(1, 'at least 1 option')
+        .max(100)
+        .describe('The values that it may have.'),
       ...common,
     }),
     secret,

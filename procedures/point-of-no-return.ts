@@ -8,8 +8,7 @@ import type { Procedure } from './procedure.ts';
 import { exact, lineSchema } from './schema.ts';
 
 const params = exact({
-  /** What is given up, in words that the approval shows. */
-  because: lineSchema(500),
+  because: lineSchema(500).describe('What is given up, in words that the approval shows.'),
 });
 
 const output = z.object({});

@@ -38,29 +38,50 @@ export type Runbook = {
   source: Source;
 };
 
-const kindSchema = z.string('a kind of step').superRefine((kind, context) => {
-  if (isProcedureName(kind)) return;
-  if (LATER_KINDS.includes(kind)) {
-    const message = `Steps of kind ${kind} come with a later version, expected ${listOr(PROCEDURE_NAMES)}.`;
-    const params = { code: 'NotSupported', hint: 'take the step away' };
-    return context.addIssue({ code: 'custom', message, params });
-  }
-  const near = nearest(kind, PROCEDURE_NAMES);
-  const message = `There is no kind ${show(kind)}, expected ${listOr(PROCEDURE_NAMES)}.`;
-  context.addIssue({ code: 'custom', message, params: near === undefined ? {} : { hint: `write ${near}` } });
-});
+const kindSchema = z
+  .string('a kind of step')
+  .superRefine((kind, context) => {
+    if (isProcedureName(kind)) return;
+    if (LATER_KINDS.includes(kind)) {
+      const message = `Steps of kind ${kind} come with a later version, expected ${listOr(PROCEDURE_NAMES)}.`;
+      const params = { code: 'NotSupported', hint: 'take the step away' };
+      return context.addIssue({ code: 'custom', message, params });
+    }
+    const near = nearest(kind, PROCEDURE_NAMES);
+    const message = `There is no kind ${show(kind)}, expected ${listOr(PROCEDURE_NAMES)}.`;
+    context.addIssue({
+      code: 'custom',
+      message,
+      params: near === undefined ? {} : { hint: `write ${near}` },
+    });
+  })
+  .meta({ enum: PROCEDURE_NAMES });
 
 const stepSchema = exact({
-  id: nameSchema.refine((id) => id !== 'params', {
-    error: "A step cannot be named 'params', since $(params.x) is a param.",
-    params: { hint: 'use another id' },
-  }),
-  uses: kindSchema,
-  with: z.record(z.string(), z.json()).default({}),
-  approval: approvalSchema.exactOptional(),
-  onFail: z.enum(['unwind', 'ask']).default('unwind'),
-  timeout: durationSchema({ ms: SECOND_MS }, { ms: DAY_MS }).exactOptional(),
-  tries: z.int().min(1).max(TRIES_MAX).exactOptional(),
+  id: nameSchema
+    .refine((id) => id !== 'params', {
+      error: "A step cannot be named 'params', since $(params.x) is a param.",
+      params: { hint: 'use another id' },
+    })
+    .describe('Unique in the runbook; outputs are named by it, as in $(id.output).'),
+  uses: kindSchema.describe('The kind of step.'),
+  with: z.record(z.string(), z.json()).default({}).describe('What the kind takes.'),
+  approval: approvalSchema
+    .exactOptional()
+    .describe('Who must give leave before the first effect; the environment says what is asked at least.'),
+  onFail: z
+    .enum(['unwind', 'ask'])
+    .default('unwind')
+    .describe('What follows a failure: unwind, or ask a person for 30m and then unwind.'),
+  timeout: durationSchema({ ms: SECOND_MS }, { ms: DAY_MS })
+    .exactOptional()
+    .describe('Time for one attempt of each of its phases, 1s to 24h. Default the kind’s own.'),
+  tries: z
+    .int()
+    .min(1)
+    .max(TRIES_MAX)
+    .exactOptional()
+    .describe('Tries of each of its phases, with a probe between them. Default the kind’s own, 3.'),
   parallel: later('parallel comes with a later version.', 'write its steps one below the other'),
   when: later('when comes with a later version.', 'take it away, or write a runbook for each case'),
   window: later(
@@ -70,19 +91,23 @@ const stepSchema = exact({
   rollback: later('rollback on a step comes with a later version.', 'write it once, beside steps'),
 });
 
-const runbookSchema = exact({
-  name: nameSchema,
-  description: lineSchema(500).exactOptional(),
-  params: paramsSchema.default({}),
+/** The file, key by key. What only the whole shows (ids, references) is checked after it. */
+export const runbookSchema = exact({
+  name: nameSchema.describe('The name of the file, without .yaml.'),
+  description: lineSchema(500).exactOptional().describe('One line for lists of runbooks.'),
+  params: paramsSchema.default({}).describe('What a run is given; used as $(params.name).'),
   rollback: exact({
-    within: durationSchema({ ms: SECOND_MS }, { ms: 7 * DAY_MS }).default(ROLLBACK_WITHIN_MS),
-  }).default({
-    within: ROLLBACK_WITHIN_MS,
-  }),
+    within: durationSchema({ ms: SECOND_MS }, { ms: 7 * DAY_MS })
+      .default(ROLLBACK_WITHIN_MS)
+      .describe('The time that a whole unwinding may take. Default 1h.'),
+  })
+    .default({ within: ROLLBACK_WITHIN_MS })
+    .describe('The rollback objective.'),
   steps: z
     .array(stepSchema, 'a list of steps')
     .min(1, 'at least 1 step')
-    .max(STEPS_MAX, `at most ${STEPS_MAX} steps`),
+    .max(STEPS_MAX, `at most ${STEPS_MAX} steps`)
+    .describe('What is done, in the order written.'),
   followUp: later(
     'followUp comes with a later version.',
     'take it away, and write a runbook of its own for later',

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { nearest } from './nearest.ts';
 import type { Problem, ProblemCode } from './problem.ts';
-import { DURATION_FORM, parseDuration, writeDuration } from './units.ts';
+import { DURATION_FORM, DURATION_PATTERN, parseDuration, writeDuration } from './units.ts';
 import { type Path, type Source, pointerOf } from './yaml.ts';
 
 /** Steps, targets, people, groups, environments and runbooks are named so. */
@@ -11,6 +11,9 @@ export const NAME_FORM =
   'a name of small letters, digits and hyphens that begins with a letter, at most 40 long';
 
 export const nameSchema = z.string().regex(NAME, NAME_FORM);
+
+/** Marks what a later version takes: it stands in no JSON Schema, so that editors do not offer it. */
+export const LATER_MARK = 'x-later';
 
 /** One line of text. */
 export const lineSchema = (lengthMax: number) =>
@@ -22,7 +25,7 @@ export const lineSchema = (lengthMax: number) =>
 
 /** A duration in words; milliseconds after parsing. */
 export function durationSchema(least: { ms: number }, most: { ms: number }) {
-  return z.string(DURATION_FORM).transform((text, context) => {
+  const read = z.string(DURATION_FORM).transform((text, context) => {
     const ms = parseDuration(text);
     if (ms !== undefined && ms >= least.ms && ms <= most.ms) return ms;
     const range = ` from ${writeDuration(least.ms)} to ${writeDuration(most.ms)}`;
@@ -30,6 +33,7 @@ export function durationSchema(least: { ms: number }, most: { ms: number }) {
     context.addIssue({ code: 'custom', message: '', params });
     return z.NEVER;
   });
+  return read.meta({ pattern: DURATION_PATTERN });
 }
 
 /**
@@ -58,7 +62,8 @@ export function refusedKey({ code, message, hint }: { code?: ProblemCode; messag
     .superRefine((value, context) => {
       if (value !== undefined) context.addIssue({ code: 'custom', message, params });
     })
-    .optional();
+    .optional()
+    .meta({ [LATER_MARK]: true });
   LATER.add(schema);
   return schema;
 }

@@ -17,6 +17,9 @@ const UNITS = [
 
 const FORM = /^(?:(\d{1,12})d)?(?:(\d{1,12})h)?(?:(\d{1,12})m)?(?:(\d{1,12})s)?(?:(\d{1,12})ms)?$/;
 
+/** The form as JSON Schema writes it: it takes no empty text. */
+export const DURATION_PATTERN = `^(?=.)${FORM.source.slice(1).replaceAll('(?:', '(')}`;
+
 /** Milliseconds; undefined where the text is no duration. Units stand from the greatest to the least, each once. */
 export function parseDuration(text: string): number | undefined {
   if (text === '' || text.length > 80) return undefined;

@@ -6,8 +6,7 @@ import { durationSchema, exact } from './schema.ts';
 import { writeDuration } from './units.ts';
 
 const params = exact({
-  /** How long. */
-  for: durationSchema({ ms: SECOND_MS }, { ms: 30 * DAY_MS }),
+  for: durationSchema({ ms: SECOND_MS }, { ms: 30 * DAY_MS }).describe('How long.'),
 });
 
 const output = z.object({});

@@ -182,10 +182,9 @@ describe('imports', () => {
 describe('workflows/index.ts', () => {
   test('exports workflows and nothing else, since every export is a workflow type', () => {
     const exports = [...read('workflows/index.ts').matchAll(/^export\s+(.*)$/gm)].map(([, what]) => what);
-    expect(
-      exports,
-      'Add a workflow here and to this list; everything else stays in its own file.',
-    ).toEqual(["{ launch } from './launch.ts';"]);
+    expect(exports, 'Add a workflow here and to this list; everything else stays in its own file.').toEqual([
+      "{ launch } from './launch.ts';",
+    ]);
   });
 });
 
