@@ -85,6 +85,8 @@ export const PlanAnswer = z
         ),
       }),
     ),
+    /** Steps of the runbook that are not in the plan, and why. */
+    leftOut: z.array(z.object({ id: z.string(), kind: z.string(), because: z.string() })),
     unverifiable: z.array(z.string()),
     now: z.object({
       /** Who would ask for the run, and so cannot approve it. */

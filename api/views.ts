@@ -6,6 +6,7 @@ import { type Approval, type Phase, type Plan, isWait } from '../procedures/plan
 import { isTerminal } from '../procedures/states.ts';
 import type { ApprovalView, PhaseView, RunDetail, RunView } from '../store/types.ts';
 import { count } from '../procedures/votes.ts';
+import { leftOutBecause } from '../procedures/when.ts';
 import type { HeldLease } from './leases.ts';
 import type { PlanAnswer, Run, RunDetailAnswer } from './schemas.ts';
 
@@ -50,6 +51,11 @@ export function planAnswer(
         })),
       };
     }),
+    leftOut: (plan.leftOut ?? []).map((step) => ({
+      id: step.id,
+      kind: step.kind,
+      because: leftOutBecause(step, plan.params),
+    })),
     unverifiable: plan.unverifiable,
     now: {
       person: now.person,

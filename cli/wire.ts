@@ -18,6 +18,7 @@ export type PlanWire = {
     wait: { wait: string; forMs?: number | undefined; because?: string | undefined } | null;
     phases: { id: string }[];
   }[];
+  leftOut: { id: string; kind: string; because: string }[];
   unverifiable: string[];
   now: {
     person: string;

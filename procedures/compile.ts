@@ -13,6 +13,7 @@ import { type Json, type Phase, type Plan, type Step } from './plan.ts';
 import { type PlannedStep, checkSteps, planSteps } from './plan-steps.ts';
 import { placeApprovals } from './place-approvals.ts';
 import type { Runbook } from './runbook.ts';
+import { stepsLeftOut } from './when.ts';
 import { pointerOf } from './yaml.ts';
 
 export type CompileInput = {
@@ -41,7 +42,12 @@ export function compile(input: CompileInput): Plan {
   }
   found.finish();
 
-  const planned = planSteps(runbook, environment, params.values, found);
+  const leftOut = stepsLeftOut(runbook, params.values);
+  if (leftOut.length === runbook.steps.length) {
+    const message = 'Every step is left out with these params, expected at least one in the plan.';
+    found.add(['steps'], { message, hint: 'give other params', part: 'key' });
+  }
+  const planned = planSteps(runbook, environment, params.values, leftOut, found);
   checkSteps(planned, found);
   found.finish();
 
@@ -54,7 +60,7 @@ export function compile(input: CompileInput): Plan {
   }
   placeApprovals(planned, phases, environment, found);
   found.finish();
-  return assemble(input, params.values, planned, phases);
+  return { ...assemble(input, params.values, planned, phases), ...(leftOut.length === 0 ? {} : { leftOut }) };
 }
 
 function assemble(

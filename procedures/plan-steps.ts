@@ -3,7 +3,7 @@ import type { Collector, Note } from './collector.ts';
 import type { Environment } from './environment.ts';
 import { procedureOf } from './index.ts';
 import { nearest } from './nearest.ts';
-import { type Json, isWait } from './plan.ts';
+import { type Json, type LeftOutStep, isWait } from './plan.ts';
 import type { DraftPhase, StepBefore } from './procedure.ts';
 import {
   type BadReference,
@@ -14,7 +14,7 @@ import {
   unescapeText,
 } from './references.ts';
 import type { Runbook, RunbookStep } from './runbook.ts';
-import { listOr, problemsOf } from './schema.ts';
+import { listOr, problemsOf, show } from './schema.ts';
 import { type Path, pointerOf } from './yaml.ts';
 
 export type PlannedStep = {
@@ -26,20 +26,22 @@ export type PlannedStep = {
   belowPointOfNoReturn: boolean;
 };
 
-/** Every step, also those that cannot be planned (without phases): their problems are noted. */
+/** Every step but those left out, also those that cannot be planned (without phases): their problems are noted. */
 export function planSteps(
   runbook: Runbook,
   environment: Environment,
   params: Record<string, Json>,
+  leftOut: readonly LeftOutStep[],
   found: Collector,
 ): PlannedStep[] {
   const before: StepBefore[] = [];
   let below = false;
-  return runbook.steps.map((step, index) => {
+  return runbook.steps.flatMap((step, index) => {
+    if (leftOut.some(({ id }) => id === step.id)) return [];
     const path = ['steps', index];
     const procedure = procedureOf(step.uses);
     const filled = fillParams(step.with, params);
-    checkReferences(filled, runbook, index, found);
+    checkReferences(filled, runbook, index, { leftOut, found });
     const parsed = procedure.params.safeParse(filled.value);
     let drafts: DraftPhase[] = [];
     if (parsed.success) {
@@ -68,12 +70,17 @@ export function planSteps(
       belowPointOfNoReturn: below,
     };
     below ||= planned.isPointOfNoReturn;
-    return planned;
+    return [planned];
   });
 }
 
 /** A reference names a declared param, or an output of a step above. */
-function checkReferences(filled: Filled, runbook: Runbook, index: number, found: Collector): void {
+function checkReferences(
+  filled: Filled,
+  runbook: Runbook,
+  index: number,
+  { leftOut, found }: { leftOut: readonly LeftOutStep[]; found: Collector },
+): void {
   const at = (path: Path): Path => ['steps', index, 'with', ...path];
   for (const bad of filled.bad) found.add(at(bad.path), badReference(bad, Object.keys(runbook.params)));
   const above = runbook.steps.slice(0, index);
@@ -81,8 +88,16 @@ function checkReferences(filled: Filled, runbook: Runbook, index: number, found:
     const named = runbook.steps.find(({ id }) => id === step);
     const giver = above.find(({ id }) => id === step);
     const names = giver === undefined ? [] : Object.keys(procedureOf(giver.uses).output.shape);
-    if (giver !== undefined && names.includes(output)) continue;
     const reference = `$(${step}.${output})`;
+    const missing = leftOut.find(({ id }) => id === step);
+    if (missing !== undefined) {
+      const { param, is } = missing.when;
+      const message = `${reference} names an output of ${step}, which is left out: it runs where ${param} is ${show(is)}.`;
+      const hint = `give this step the same condition:  when: { param: ${param}, is: ${show(is)} }`;
+      found.add(at(path), { message, hint });
+      continue;
+    }
+    if (giver !== undefined && names.includes(output)) continue;
     if (giver !== undefined) {
       const near = nearest(output, names);
       const message = `${reference} names no output of ${step} (${giver.uses}), expected ${listOr(names)}.`;

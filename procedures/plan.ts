@@ -87,6 +87,12 @@ export type Step = {
   phases: string[];
 };
 
+/** A step that is not in the plan, since its condition does not hold for the params. */
+export type LeftOutStep = { id: string; kind: string; when: When };
+
+/** A condition on a param: the step runs where the param has this value. */
+export type When = { param: string; is: Json };
+
 export type PlannedTarget = {
   kind: string;
   pool: string;
@@ -102,6 +108,8 @@ export type Plan = {
   environment: string;
   params: Record<string, Json>;
   steps: Step[];
+  /** Steps whose condition does not hold for the params; missing where there is none. */
+  leftOut?: LeftOutStep[];
   phases: Phase[];
   targets: Record<string, PlannedTarget>;
   /** Taken before the first effect and again after unwinding. */

@@ -1,14 +1,16 @@
 /** The runbook: a YAML file that says what to do. Read from top to bottom, without jumps, loops or scripts. */
 import { z } from 'zod';
 import { approvalSchema } from './approval-asked.ts';
+import { Collector } from './collector.ts';
 import type { ApprovalAsked } from './environment.ts';
 import { LATER_KINDS, PROCEDURE_NAMES, type ProcedureName, isProcedureName } from './index.ts';
 import { DAY_MS, ROLLBACK_WITHIN_MS, SECOND_MS, STEPS_MAX } from './limits.ts';
 import { nearest } from './nearest.ts';
-import { type ParamDeclaration, checkParam, paramsSchema } from './params.ts';
-import type { Json } from './plan.ts';
+import { PARAM_NAME, PARAM_NAME_FORM, type ParamDeclaration, checkParam, paramsSchema } from './params.ts';
+import type { Json, When } from './plan.ts';
 import { PlanProblem, type Problem } from './problem.ts';
 import { durationSchema, exact, later, lineSchema, listOr, nameSchema, problemsOf, show } from './schema.ts';
+import { checkConditions } from './when.ts';
 import { type Source, readYaml } from './yaml.ts';
 
 /** The file name under which a text without a file of its own is parsed; its `name` is free. */
@@ -20,6 +22,8 @@ export type RunbookStep = {
   id: string;
   uses: ProcedureName;
   with: { [key: string]: Json };
+  /** The step is in the plan where this holds. */
+  when?: When;
   approval?: ApprovalAsked;
   onFail: 'unwind' | 'ask';
   /** Milliseconds that one attempt of each of its phases may take; else the kind's own. */
@@ -57,6 +61,17 @@ const kindSchema = z
   })
   .meta({ enum: PROCEDURE_NAMES });
 
+const whenSchema = exact({
+  param: z.string().regex(PARAM_NAME, PARAM_NAME_FORM).describe('A param of this runbook.'),
+  is: z
+    .union([z.string(), z.number(), z.boolean()], { error: 'a value of the param' })
+    .describe('The value with which the step is in the plan.'),
+  output: later(
+    'when on an output comes with a later version: a plan knows params alone.',
+    'write  when: { param: NAME, is: VALUE }',
+  ),
+});
+
 const stepSchema = exact({
   id: nameSchema
     .refine((id) => id !== 'params', {
@@ -66,6 +81,7 @@ const stepSchema = exact({
     .describe('Unique in the runbook; outputs are named by it, as in $(id.output).'),
   uses: kindSchema.describe('The kind of step.'),
   with: z.record(z.string(), z.json()).default({}).describe('What the kind takes.'),
+  when: whenSchema.exactOptional().describe('The step is in the plan only where a param has this value.'),
   approval: approvalSchema
     .exactOptional()
     .describe('Who must give leave before the first effect; the environment says what is asked at least.'),
@@ -83,7 +99,6 @@ const stepSchema = exact({
     .exactOptional()
     .describe('Tries of each of its phases, with a probe between them. Default the kind’s own, 3.'),
   parallel: later('parallel comes with a later version.', 'write its steps one below the other'),
-  when: later('when comes with a later version.', 'take it away, or write a runbook for each case'),
   window: later(
     'window comes with a later version.',
     'take it away, and start the run inside the hours that are meant',
@@ -133,26 +148,32 @@ export function parseRunbook(text: string, file: string): Runbook {
       uses: step.uses as ProcedureName,
       with: step.with as { [key: string]: Json },
       onFail: step.onFail,
+      ...(step.when === undefined ? {} : { when: step.when }),
       ...(step.approval === undefined ? {} : { approval: step.approval }),
       ...(timeout === undefined ? {} : { timeoutMs: timeout }),
       ...(step.tries === undefined ? {} : { tries: step.tries }),
     })),
     source,
   };
-  const problems = [...checkName(runbook, file), ...checkIds(runbook), ...checkDefaults(runbook)];
-  if (problems.length > 0) throw new PlanProblem(problems);
+  const found = new Collector(source);
+  found.push([...checkName(runbook, file), ...checkIds(runbook), ...checkDefaults(runbook)]);
+  checkConditions(runbook, found);
+  found.finish();
   return runbook;
 }
 
-/** An entry with `parallel` has no `uses`, and to say so would only hide why it is refused. */
+/**
+ * An entry with `parallel` has no `uses`, and a condition on an output has no `param`: to say so would only hide why it is
+ * refused.
+ */
 function withoutEchoes(problems: Problem[]): Problem[] {
-  const parallel = problems
-    .filter(({ pointer }) => pointer.endsWith('/parallel'))
-    .map(({ pointer }) => pointer);
-  return problems.filter(
-    ({ pointer }) =>
-      !parallel.includes(pointer.replace(/\/uses$/, '/parallel')) || pointer.endsWith('/parallel'),
-  );
+  const pointers = problems.map(({ pointer }) => pointer);
+  return problems.filter(({ pointer }) => {
+    const owner = pointer.slice(0, pointer.lastIndexOf('/'));
+    if (pointer.endsWith('/uses')) return !pointers.includes(`${owner}/parallel`);
+    const output = `${owner}/output`;
+    return !owner.endsWith('/when') || pointer === output || !pointers.includes(output);
+  });
 }
 
 function checkName({ name, source }: Runbook, file: string): Problem[] {

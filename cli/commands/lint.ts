@@ -161,7 +161,8 @@ function planText(runbook: Runbook, { environment, params, declared }: InEnviron
   // Nobody asks for this plan's name, or for those of its targets.
   const plan = compile({ runbook, environment, params: Object.fromEntries(own), digest: () => '' });
   const size = `${plural(plan.steps.length, 'step')}, ${plural(plan.phases.length, 'phase')}`;
-  return `${size} in ${environment.environment}`;
+  const leftOut = plan.leftOut === undefined ? '' : `, ${plural(plan.leftOut.length, 'step')} left out`;
+  return `${size} in ${environment.environment}${leftOut}`;
 }
 
 function problemsOf(error: unknown): readonly Problem[] {

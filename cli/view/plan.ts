@@ -14,6 +14,7 @@ export function planLines(plan: PlanWire, style: Style): string[] {
   return [
     twoParts(title, `${plural(plan.steps.length, 'step')}, ${plural(phases, 'phase')}`, RIGHT_COLUMN),
     ...tableLines(plan, style),
+    ...leftOutLines(plan, style),
     ...(plan.steps.every(({ effect }) => effect === 'none')
       ? ['This runbook has no step that changes anything.']
       : []),
@@ -61,6 +62,11 @@ function tableLines(plan: PlanWire, style: Style): string[] {
     lines.push(row(number, step.id, step.kind, changesOf(step, style), effectOf(step), waitsFor(step)));
   }
   return lines;
+}
+
+/** What the runbook has and this plan has not, with the reason. */
+function leftOutLines({ leftOut }: PlanWire, style: Style): string[] {
+  return leftOut.map(({ id, kind, because }) => cut(style, `Left out    ${id}  ${kind}  ${because}`, 105));
 }
 
 function longest(texts: readonly string[], least: number): number {

@@ -75,6 +75,22 @@ describe('a plan', () => {
     expect(problem.errors[0]?.['excerpt']).toMatch(/weit[\s\S]*\^/);
   });
 
+  test('names the steps that its params leave out, and why', async () => {
+    const head = 'params: { kind: { type: choice, options: [quick, full], default: quick } }\nsteps:';
+    const text = RUNBOOK.replace('steps:', head).replace(
+      'with: { for: 1s }',
+      'with: { for: 1s }, when: { param: kind, is: full }',
+    );
+    type LeftOut = PlanBody & { leftOut: object[] };
+    const quick = await api.ok<LeftOut>('dana', '/v1/plans', { body: { ...hold, runbook: { text } } });
+    expect(quick.steps.map(({ id }) => id)).toEqual(['hold', 'release']);
+    expect(quick.leftOut).toEqual([
+      { id: 'look', kind: 'wait', because: "kind is 'quick', and it runs where kind is 'full'" },
+    ]);
+    const body = { ...hold, runbook: { text }, params: { kind: 'full' } };
+    expect((await api.ok<LeftOut>('dana', '/v1/plans', { body })).leftOut).toEqual([]);
+  });
+
   test('of a runbook over 256 KiB is 413', async () => {
     const text = `# ${'x'.repeat(300_000)}`;
     expect(await api.refusal('dana', '/v1/plans', { body: { ...hold, runbook: { text } } })).toEqual([

@@ -299,6 +299,7 @@ export const plan: PlanWire = {
     wait: id === 'keep' ? { wait: 'point-of-no-return', because: 'PostgreSQL becomes the only copy.' } : null,
     phases: PHASES.filter((name) => name.split('/')[0] === id).map((name) => ({ id: name })),
   })),
+  leftOut: [],
   unverifiable: [],
   now: {
     person: 'dana',

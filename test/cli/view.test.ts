@@ -42,6 +42,13 @@ describe('the golden views', () => {
     expect(planLines(plan, words).join('\n')).toBe(golden.get('plan in words alone'));
   });
 
+  test('a plan names what was left out of it, and why', () => {
+    const because = "kind is 'quick', and it runs where kind is 'full'";
+    const lines = planLines({ ...plan, leftOut: [{ id: 'look', kind: 'wait', because }] }, symbols);
+    expect(lines[8]).toBe(`Left out    look  wait  ${because}`);
+    expect(lines[9]).toBe('Read now, not part of the plan:');
+  });
+
   test('the table of runs looks as agreed', () => {
     const runs = [stuck, rolledBack, succeeded];
     expect(runsLines(runs, symbols).join('\n')).toBe(golden.get('runs'));

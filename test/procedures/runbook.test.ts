@@ -146,11 +146,6 @@ test.each([
 
 test.each([
   ['parallel', '{ parallel: [], id: a }', 'parallel comes with a later version.'],
-  [
-    'when',
-    '{ id: a, uses: wait, with: { for: 1s }, when: { param: p, is: 1 } }',
-    'when comes with a later version.',
-  ],
   ['window', '{ id: a, uses: wait, with: { for: 1s }, window: night }', 'window comes with a later version.'],
   [
     'rollback on a step',
