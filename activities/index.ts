@@ -3,17 +3,21 @@ import type { ActivityInterceptorsFactory } from '@temporalio/worker';
 import type { Recorder } from '../workflows/messages.ts';
 import { appSwitch } from './app-switch.ts';
 import { type AroundDeps, makeAroundPhase } from './around-phase.ts';
+import { command } from './command.ts';
 import { databaseImport } from './database-import.ts';
 import { fingerprint } from './fingerprint.ts';
 import { httpCheck } from './http-check.ts';
 import type { FingerprintTake, PhaseActivities } from './phase.ts';
 import { makeRecorder } from './recorder.ts';
+import { sqlCheck } from './sql-check.ts';
 
 /** The kinds that act. `approval`, `wait` and `point-of-no-return` live in the core and need none. */
 const KINDS = {
   'http.check': httpCheck,
   'app.switch': appSwitch,
+  command,
   'database.import': databaseImport,
+  'sql.check': sqlCheck,
 } satisfies Record<string, Record<string, PhaseActivities>>;
 
 const FINGERPRINTS: Record<string, FingerprintTake> = fingerprint;
@@ -29,7 +33,16 @@ export type Activities = {
 
 /** `extra` adds activities that no runbook names, by their full name: benches and engine tests bring their own. */
 export function createActivities(deps: AroundDeps, extra: Record<string, Activity> = {}): Activities {
-  const phases: Record<string, Activity> = { ...extra };
+  return {
+    recorder: makeRecorder(deps),
+    phases: { ...extra, ...phaseActivities() },
+    aroundPhase: makeAroundPhase(deps),
+  };
+}
+
+/** The functions alone, by the names that plans use: what runs inside the interceptor. */
+export function phaseActivities(): Record<string, Activity> {
+  const phases: Record<string, Activity> = {};
   for (const [kind, byPhase] of Object.entries(KINDS)) {
     for (const [phase, directions] of Object.entries<PhaseActivities>(byPhase)) {
       for (const [direction, act] of Object.entries(directions))
@@ -37,5 +50,5 @@ export function createActivities(deps: AroundDeps, extra: Record<string, Activit
     }
   }
   for (const [kind, take] of Object.entries(FINGERPRINTS)) phases[`fingerprint/${kind}`] = take;
-  return { recorder: makeRecorder(deps), phases, aroundPhase: makeAroundPhase(deps) };
+  return phases;
 }

@@ -1,35 +1,15 @@
 /** What an environment file may say, key by key. Keys of later versions are known here, so that they are refused by name. */
 import { z } from 'zod';
 import { approvalSchema } from './approval-asked.ts';
-import type { Environment, SecretRef, Target } from './environment.ts';
+import { commandTargetSchema } from './command-target.ts';
+import type { Environment, Target } from './environment.ts';
 import { SECOND_MS } from './limits.ts';
 import { nearest } from './nearest.ts';
 import type { Problem } from './problem.ts';
 import { LATER_MARK, durationSchema, exact, later, lineSchema, listOr, nameSchema } from './schema.ts';
+import { secretSchema } from './secret-ref.ts';
 import { DURATION_MS_MAX } from './units.ts';
 import type { Path, Source } from './yaml.ts';
-
-const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
-
-const REFERENCE_HINT = 'write  { env: NAME }  or  { file: /path }';
-
-/** A reference to a secret. What stands here instead may be the secret itself, so no message shows it. */
-const secretSchema = z.unknown().transform((value, context): SecretRef => {
-  const refuse = (message: string) => {
-    context.addIssue({ code: 'custom', message, params: { hint: REFERENCE_HINT } });
-    return z.NEVER;
-  };
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) {
-    return refuse('A secret cannot stand here itself, expected a reference to it.');
-  }
-  const [[key, place] = ['', ''], ...more] = Object.entries(value);
-  if (more.length > 0) return refuse('A secret is read from one place, expected either env or file.');
-  if (key === 'env' && typeof place === 'string' && ENV_NAME.test(place)) return { env: place };
-  if (key === 'file' && typeof place === 'string' && /^\/\S{1,1000}$/.test(place)) return { file: place };
-  return refuse(
-    'This is no reference to a secret, expected env with the name of a variable, or file with an absolute path.',
-  );
-});
 
 const URL_FORM = 'an address that begins with http:// or https://';
 
@@ -121,6 +101,7 @@ const targetKinds = {
       .meta({ uniqueItems: true, description: 'At least 2; database.import needs 4, by position.' }),
     worker,
   }),
+  command: commandTargetSchema,
 };
 
 const LATER_KINDS = ['files', 's3', 'router', 'prometheus', 'postgres-scratch', 'k6'];
@@ -146,6 +127,7 @@ const targetSchema = z.discriminatedUnion(
     targetKinds.sqlite,
     targetKinds.postgres,
     targetKinds.switch,
+    targetKinds.command,
     ...LATER_KINDS.map(laterKind),
   ],
   {

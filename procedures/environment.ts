@@ -3,6 +3,7 @@
  * worker each read their own copy. It holds references to secrets, never secrets.
  */
 import { environmentProblems, environmentSchema } from './environment-schema.ts';
+import type { Effect } from './plan.ts';
 import { PlanProblem, type Problem } from './problem.ts';
 import { problemsOf } from './schema.ts';
 import { readYaml } from './yaml.ts';
@@ -31,8 +32,28 @@ export type SwitchTarget = {
   worker?: string;
 };
 
+/** A command of the operator's. No shell; its environment is `env` and nothing else. */
+export type CommandTarget = {
+  kind: 'command';
+  /** The program and its first arguments; the runbook's come after them. */
+  argv: string[];
+  /** Takes it back; safe where it never ran, half ran or ran twice. Exit 0 says done. */
+  undo?: string[];
+  /** Whether it happened: exit 0 yes, 1 no, 2 partly, anything else unknown. */
+  probe?: string[];
+  /** Default: the run's own folder on the worker. */
+  cwd?: string;
+  env: Record<string, string | SecretRef>;
+  /** What exits from 1 to 255 mean; `fail` where nothing is said. */
+  exits: Record<string, 'pass' | 'warn' | 'fail' | 'inconclusive'>;
+  effect: Effect;
+  /** Milliseconds that one of its programs may take. */
+  timeoutMs: number;
+  worker?: string;
+};
+
 /** One thing that runbooks may touch. `worker` is the pool that can reach it, where it is not `default`. */
-export type Target = HttpTarget | SqliteTarget | PostgresTarget | SwitchTarget;
+export type Target = HttpTarget | SqliteTarget | PostgresTarget | SwitchTarget | CommandTarget;
 
 export type RoleName = 'operator' | 'admin' | 'auditor';
 export type LeastEffect = 'reversible' | 'costly' | 'irreversible';

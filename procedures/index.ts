@@ -1,26 +1,32 @@
 /** The table of kinds: what may stand after `uses`. */
 import { appSwitch } from './app-switch.ts';
 import { approval } from './approval.ts';
+import { command } from './command.ts';
 import { databaseImport } from './database-import.ts';
 import { httpCheck } from './http-check.ts';
 import { pointOfNoReturn } from './point-of-no-return.ts';
 import type { Procedure } from './procedure.ts';
+import { sqlCheck } from './sql-check.ts';
 import { wait } from './wait.ts';
 
 export type ProcedureName =
   | 'app.switch'
   | 'approval'
+  | 'command'
   | 'database.import'
   | 'http.check'
   | 'point-of-no-return'
+  | 'sql.check'
   | 'wait';
 
 export const PROCEDURES = {
   'app.switch': appSwitch,
   approval,
+  command,
   'database.import': databaseImport,
   'http.check': httpCheck,
   'point-of-no-return': pointOfNoReturn,
+  'sql.check': sqlCheck,
   wait,
 } satisfies { [K in ProcedureName]: Procedure };
 
@@ -30,7 +36,6 @@ export const PROCEDURE_NAMES = Object.keys(PROCEDURES) as ProcedureName[];
 export const LATER_KINDS: readonly string[] = [
   'app.deploy',
   'backup.take',
-  'command',
   'database.failover',
   'database.migrate',
   'dns.update',
@@ -40,7 +45,6 @@ export const LATER_KINDS: readonly string[] = [
   'notify',
   'restore.drill',
   'runbook',
-  'sql.check',
   'storage.cleanup',
   'storage.cutover',
   'traffic.shift',

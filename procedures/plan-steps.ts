@@ -42,6 +42,7 @@ export function planSteps(
     const procedure = procedureOf(step.uses);
     const filled = fillParams(step.with, params);
     checkReferences(filled, runbook, index, { leftOut, found });
+    refuseInVerbatim(step.with, procedure.verbatim ?? [], path, found);
     const parsed = procedure.params.safeParse(filled.value);
     let drafts: DraftPhase[] = [];
     if (parsed.success) {
@@ -51,6 +52,7 @@ export function planSteps(
         environment,
         before: [...before],
         belowPointOfNoReturn: below,
+        ...(step.timeoutMs === undefined ? {} : { timeoutMs: step.timeoutMs }),
         refuse: ({ field, ...note }) => found.add([...path, 'with', ...field], note),
       });
       before.push({ id: step.id, kind: step.uses, params: parsed.data });
@@ -144,6 +146,17 @@ function badReference({ text, why, param = '' }: BadReference, known: string[]):
         hint: near === undefined ? `add ${param} to params` : `write  $(params.${near})`,
       };
     }
+  }
+}
+
+/** Code of another language takes no text from elsewhere: it would be read as code. */
+function refuseInVerbatim(given: Json, fields: readonly string[], path: Path, found: Collector): void {
+  if (given === null || typeof given !== 'object' || Array.isArray(given)) return;
+  for (const field of fields) {
+    const text = given[field];
+    if (typeof text !== 'string' || !text.includes('$(')) continue;
+    const message = `$( stands in ${field}, expected a text in which nothing is filled in.`;
+    found.add([...path, 'with', field], { message, hint: 'write $1 there, and the reference under values' });
   }
 }
 

@@ -39,6 +39,8 @@ export type PlanInput<P> = {
   environment: Environment;
   before: readonly StepBefore[];
   belowPointOfNoReturn: boolean;
+  /** Milliseconds for one attempt of each phase, where the step says so itself. */
+  timeoutMs?: number;
   /** Notes what is wrong; planning goes on, so that all of it is found. */
   refuse(refusal: Refusal): void;
 };
@@ -49,6 +51,8 @@ export type Procedure<S extends z.ZodType = z.ZodType> = {
   /** One line for lists of kinds. */
   summary: string;
   params: S;
+  /** Fields of `with` that are code of another language: nothing is filled in there, since what is filled in could say more than a value. */
+  verbatim?: readonly string[];
   /** What later steps may refer to as `$(STEP.NAME)`: the union of what its phases give. */
   output: z.ZodObject;
   /** Touches nothing, knows no time, and gives the same phases for the same input. */

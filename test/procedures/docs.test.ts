@@ -5,7 +5,7 @@ import { parseEnvironment } from '../../procedures/environment.ts';
 import { PROCEDURES } from '../../procedures/index.ts';
 import { render } from '../../procedures/problem.ts';
 import { parseRunbook } from '../../procedures/runbook.ts';
-import { planText, problemOf, shipped } from './support.ts';
+import { demo, planText, problemOf, shipped } from './support.ts';
 
 const pages = [
   'runbook-language.md',
@@ -23,11 +23,22 @@ test.each(pages)('%s has an example', (page) => {
   expect(blocks.filter((block) => block.page === page).length).toBeGreaterThan(0);
 });
 
-test.each(blocks)('example $index of $page compiles', ({ text }) => {
+/** The demo environment with the targets that the page itself shows. */
+function environmentOf(page: string) {
+  const shown = blocks.filter((block) => block.page === page && block.text.startsWith('environment:'));
+  const targets = shown.map(({ text }) => parseEnvironment(text, 'x.yaml').targets);
+  const environment = demo();
+  return { ...environment, targets: Object.assign({}, environment.targets, ...targets) };
+}
+
+test.each(blocks)('example $index of $page compiles', ({ page, text }) => {
+  const environment = environmentOf(page);
   const value: unknown = parse(text);
   if (Array.isArray(value)) {
     const indented = text.split('\n').map((line) => `  ${line}\n`);
-    expect(planText(`name: x\nsteps:\n${indented.join('')}`).phases.length).toBeGreaterThan(0);
+    expect(planText(`name: x\nsteps:\n${indented.join('')}`, { environment }).phases.length).toBeGreaterThan(
+      0,
+    );
   } else if (text.startsWith('environment:')) {
     expect(Object.keys(parseEnvironment(text, 'x.yaml').targets).length).toBeGreaterThan(0);
   } else {

@@ -78,7 +78,7 @@ test.each([
   [
     'an unknown kind',
     'name: x\nsteps: [{ id: a, uses: http.chek }]',
-    "There is no kind 'http.chek', expected app.switch, approval, database.import, http.check, point-of-no-return or wait.",
+    "There is no kind 'http.chek', expected app.switch, approval, command, database.import, http.check, point-of-no-return, sql.check or wait.",
   ],
   [
     'an unknown key',
@@ -155,7 +155,7 @@ test.each([
   [
     'a runbook as a step',
     '{ id: a, uses: runbook }',
-    'Steps of kind runbook come with a later version, expected app.switch, approval, database.import, http.check, point-of-no-return or wait.',
+    'Steps of kind runbook come with a later version, expected app.switch, approval, command, database.import, http.check, point-of-no-return, sql.check or wait.',
   ],
 ])('%s is refused as not supported yet', (_, text, message) => {
   expect(problemOf(() => parse(`name: x\nsteps: [${text}]`))).toMatchObject({
