@@ -4,7 +4,7 @@
  * when the worker is silent for longer than an attempt may be: by then another attempt may look or act.
  *
  * Standard input takes lines: first the order as JSON, then `beat`, `stop` (SIGTERM, after the grace SIGKILL) and `kill`.
- * Descriptor 3 answers with one line of JSON: how it ended. By then nothing of the group runs any more.
+ * Descriptor 3 answers with two lines of JSON: the group, and how it ended. By then nothing of the group runs any more.
  */
 import { spawn } from 'node:child_process';
 import { writeSync } from 'node:fs';
@@ -20,7 +20,10 @@ export type GuardOrder = {
   silenceMs: number;
 };
 
-/** `cut` says why the guard ended the group itself. */
+/** The first line: whom to end where the guard itself is gone. */
+export type GuardGroup = { group: number };
+
+/** The second line. `cut` says why the guard ended the group itself. */
 export type GuardAnswer = {
   code?: number;
   signal?: string;
@@ -33,7 +36,7 @@ const POLL_MS = 20;
 /** What a command leaves running in its group has this long to end by itself. */
 const LEFTOVER_MS = 500;
 
-if (import.meta.main) guard();
+guard();
 
 function guard(): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const) process.on(signal, () => {});
@@ -55,6 +58,7 @@ function start({ argv: [program = '', ...args], cwd, env, graceMs, silenceMs }: 
   let heardAt = performance.now();
   const child = spawn(program, args, { cwd, env, detached: true, stdio: ['ignore', 'inherit', 'inherit'] });
   const group = child.pid;
+  if (group !== undefined) write({ group });
 
   const end = (why: 'stop' | 'kill' | 'silence'): void => {
     if (group === undefined) return;
@@ -89,12 +93,16 @@ function start({ argv: [program = '', ...args], cwd, env, graceMs, silenceMs }: 
   return { beat: () => void (heardAt = performance.now()), end };
 }
 
-/** Nobody may be there to hear it. */
 function answer(said: GuardAnswer): void {
+  write(said);
+  process.exit(0);
+}
+
+function write(line: GuardAnswer | GuardGroup): void {
   try {
-    writeSync(ANSWERS, `${JSON.stringify(said)}\n`);
-  } finally {
-    process.exit(0);
+    writeSync(ANSWERS, `${JSON.stringify(line)}\n`);
+  } catch {
+    // Nobody is there to hear it; the closed pipe says so too.
   }
 }
 

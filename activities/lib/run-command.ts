@@ -10,7 +10,7 @@ import type { Readable, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { CancelledFailure } from '@temporalio/common';
-import type { GuardAnswer, GuardOrder } from './command-guard.ts';
+import type { GuardAnswer, GuardGroup, GuardOrder } from './command-guard.ts';
 
 /** Bytes of each of the two outputs that are kept: their end. */
 export const CAPTURED_BYTES_MAX = 64 * 1024;
@@ -196,7 +196,21 @@ function streamsOf(guard: ChildProcess): Streams {
 async function answerOf(guard: ChildProcess, answers: Readable): Promise<GuardAnswer> {
   const failed = new Promise<never>((_, reject) => guard.once('error', reject));
   const said = await Promise.race([text(answers), failed]);
-  return said === '' ? { signal: 'the end of its guard' } : (JSON.parse(said) as GuardAnswer);
+  const [group = '', answer = ''] = said.trim().split('\n');
+  if (answer !== '') return JSON.parse(answer) as GuardAnswer;
+  const only = group === '' ? {} : (JSON.parse(group) as GuardGroup | GuardAnswer);
+  if (!('group' in only)) return group === '' ? { signal: 'the end of its guard' } : only;
+  // The guard was ended by somebody else; what it watched over may not go on alone.
+  endGroup(only.group);
+  return { signal: 'the end of its guard' };
+}
+
+function endGroup(group: number): void {
+  try {
+    process.kill(-group, 'SIGKILL');
+  } catch {
+    // Nobody is left in it.
+  }
 }
 
 /** The end of a stream, and a little more before it, so that a secret that the cut goes through can be found out. */

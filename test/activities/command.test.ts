@@ -318,6 +318,23 @@ test('a worker that is killed takes its command with it', async () => {
   await expect.poll(() => pids.map(isAlive), { timeout: 5_000 }).toEqual([false, false]);
 });
 
+test('a command whose guard is killed is ended by the worker, and lost', async () => {
+  await using folder = await makeTestFolder();
+  const running = runCommand(
+    limits([
+      ...program(`require('node:fs').writeFileSync(args[0] + '/pids', process.ppid + ' ' + process.pid);
+        setInterval(() => {}, 1000)`),
+      folder.path,
+    ]),
+  );
+  const path = join(folder.path, 'pids');
+  await expect.poll(() => existsSync(path) && readFileSync(path, 'utf8'), { timeout: 10_000 }).toMatch(/ /);
+  const [guard = 0, own = 0] = readFileSync(path, 'utf8').split(' ').map(Number);
+  process.kill(guard, 'SIGKILL');
+  expect(await running).toMatchObject({ end: 'lost', why: 'it was ended by the end of its guard' });
+  await expect.poll(() => isAlive(own), { timeout: 5_000 }).toBe(false);
+});
+
 test('what a command leaves running in its group is ended with it', async () => {
   await using folder = await makeTestFolder();
   const argv = program(`
