@@ -33,9 +33,13 @@ export async function startApi(config: ApiConfig): Promise<RunningApi> {
   }
   const pool = makePool(config.databaseUrl, { name: 'countdown-api' });
   const store = makeApiStore(pool);
-  const { address, tls, apiKey } = config.temporal;
-  const connection = Connection.lazy({ address, tls, ...(apiKey === undefined ? {} : { apiKey }) });
-  const client = new Client({ connection, namespace: config.temporal.namespace });
+  const { temporal } = config;
+  const connection = Connection.lazy({
+    address: temporal.address,
+    tls: temporal.tls,
+    ...(temporal.apiKey === undefined ? {} : { apiKey: temporal.apiKey }),
+  });
+  const client = new Client({ connection, namespace: temporal.namespace });
   const launcher = makeLauncher(client, { taskQueue: config.taskQueue });
   const ending = new AbortController();
   const events = makeEventHub({ store, signal: ending.signal, log });
