@@ -190,6 +190,13 @@ export const PROBLEMS = {
     caller: 'Wait for the run that the detail names, or abort it.',
     operator: 'Empty the desk of a stuck run: its leases stay with it.',
   },
+  ChangeFreeze: {
+    status: 409,
+    title: 'No run starts during a change freeze',
+    caller:
+      'Start the run after the time that the detail names. Runs that are on go on, and so do rollbacks.',
+    operator: 'Change the dates in the environment file, if that is meant.',
+  },
   TooLarge: {
     status: 413,
     title: 'The body is too large',

@@ -98,7 +98,9 @@ export const PlanAnswer = z
         z.object({ target: z.string(), run: z.int(), runbook: z.string(), requester: z.string() }),
       ),
       leasesNeeded: z.int(),
-      changeFreezes: z.array(z.string()),
+      /** Until when no run starts here, where that is so now. */
+      changeFreeze: z.object({ names: z.array(z.string()), until: z.string() }).nullable(),
+      nextChangeFreeze: z.object({ name: z.string(), from: z.string(), to: z.string() }).nullable(),
     }),
   })
   .openapi('Plan');

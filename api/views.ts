@@ -5,6 +5,7 @@ import type { Environment } from '../procedures/environment.ts';
 import { type Approval, type Phase, type Plan, isWait } from '../procedures/plan.ts';
 import { isTerminal } from '../procedures/states.ts';
 import type { ApprovalView, PhaseView, RunDetail, RunView } from '../store/types.ts';
+import { freezeAt, nextFreeze } from '../procedures/calendar.ts';
 import { count } from '../procedures/votes.ts';
 import { leftOutBecause } from '../procedures/when.ts';
 import type { HeldLease } from './leases.ts';
@@ -14,7 +15,7 @@ import type { PlanAnswer, Run, RunDetailAnswer } from './schemas.ts';
 export function planAnswer(
   hash: string,
   plan: Plan,
-  now: { environment: Environment; person: string; leases: HeldLease[] },
+  now: { environment: Environment; person: string; leases: HeldLease[]; at: Date },
 ): z.infer<typeof PlanAnswer> {
   const phasesOf = (step: string) => plan.phases.filter((phase) => phase.step === step);
   const approvals = plan.phases.flatMap((phase) => phase.waitsFor?.approval ?? []);
@@ -66,10 +67,22 @@ export function planAnswer(
       ),
       leases: now.leases,
       leasesNeeded: Object.keys(plan.leases).length,
-      changeFreezes: [],
+      ...freezes(now.environment, now.at),
     },
   };
 }
+
+function freezes({ changeFreezes = [] }: Environment, at: Date) {
+  const held = freezeAt(changeFreezes, at.getTime());
+  const next = nextFreeze(changeFreezes, at.getTime());
+  return {
+    changeFreeze: held === undefined ? null : { names: held.names, until: isoOf(held.untilMs) },
+    nextChangeFreeze:
+      next === undefined ? null : { name: next.name, from: isoOf(next.fromMs), to: isoOf(next.toMs) },
+  };
+}
+
+const isoOf = (ms: number) => new Date(ms).toISOString();
 
 const targetsOf = (phase: Phase) => phase.targets;
 

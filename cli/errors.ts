@@ -64,6 +64,7 @@ export function keepLines(text: string): string {
 
 function hintOf(error: ApiError): string | null {
   if (error.code === 'TargetLeased' && error.run !== null) return `look at it: countdown show ${error.run}`;
+  if (error.code === 'ChangeFreeze') return 'start it after that';
   if (error.code === 'Unauthenticated') return 'set COUNTDOWN_TOKEN to a token that has not expired';
   if (error.code === 'Unreachable')
     return 'set COUNTDOWN_URL to the address of the API, and look whether it runs';

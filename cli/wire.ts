@@ -27,6 +27,8 @@ export type PlanWire = {
     canApprove: Record<string, string[]>;
     leases: { target: string; run: number; runbook: string; requester: string }[];
     leasesNeeded: number;
+    changeFreeze: { names: string[]; until: string } | null;
+    nextChangeFreeze: { name: string; from: string } | null;
   };
 };
 

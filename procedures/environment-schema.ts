@@ -1,6 +1,7 @@
 /** What an environment file may say, key by key. Keys of later versions are known here, so that they are refused by name. */
 import { z } from 'zod';
 import { approvalSchema } from './approval-asked.ts';
+import { changeFreezesSchema } from './calendar.ts';
 import { commandTargetSchema } from './command-target.ts';
 import type { Environment, Target } from './environment.ts';
 import { SECOND_MS } from './limits.ts';
@@ -189,10 +190,9 @@ export const environmentSchema = exact({
     'windows come with a later version.',
     'take them away, and start runs inside the hours that are meant',
   ),
-  changeFreezes: later(
-    'changeFreezes come with a later version.',
-    'take them away, and start no run on those dates',
-  ),
+  changeFreezes: changeFreezesSchema
+    .exactOptional()
+    .describe('Dates on which no run starts. Rollbacks go on.'),
 }).transform(
   ({
     environment,
@@ -204,6 +204,7 @@ export const environmentSchema = exact({
     groups,
     approvals,
     retention,
+    changeFreezes,
   }): Environment => ({
     environment,
     protected: isProtected,
@@ -215,6 +216,7 @@ export const environmentSchema = exact({
     groups,
     approvals: { least: approvals.least },
     ...(retention === undefined ? {} : { retention: { leastMs: retention.least } }),
+    ...(changeFreezes === undefined ? {} : { changeFreezes }),
   }),
 );
 

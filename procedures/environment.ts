@@ -2,6 +2,7 @@
  * The environment file: what a runbook may touch here, who the people are, and what must be approved at least. API and
  * worker each read their own copy. It holds references to secrets, never secrets.
  */
+import type { ChangeFreeze } from './calendar.ts';
 import { environmentProblems, environmentSchema } from './environment-schema.ts';
 import type { Effect } from './plan.ts';
 import { PlanProblem, type Problem } from './problem.ts';
@@ -77,6 +78,8 @@ export type Environment = {
   groups: Record<string, string[]>;
   approvals: { least: Partial<Record<LeastEffect, ApprovalAsked>> };
   retention?: { leastMs: number };
+  /** Dates on which no run starts. */
+  changeFreezes?: ChangeFreeze[];
 };
 
 /** The environment that the text describes, every default filled in. Throws PlanProblem with all that is wrong. */

@@ -5,7 +5,16 @@ import { type Plan, isWait } from '../../procedures/plan.ts';
 import { digest } from '../../store/digest.ts';
 import type { CreatedRun } from '../../store/types.ts';
 import { quorumPossible } from '../../procedures/quorum.ts';
-import { type ApiDeps, type ApiEnv, environmentNamed, grant, runById } from '../context.ts';
+import { freezeAt, writeInstant } from '../../procedures/calendar.ts';
+import {
+  type ApiContext,
+  type ApiDeps,
+  type ApiEnv,
+  doorOf,
+  environmentNamed,
+  grant,
+  runById,
+} from '../context.ts';
 import { rolesIn } from '../permissions.ts';
 import { ApiProblem } from '../problems.ts';
 import { RunDetailAnswer, RunPage, RunRequest, RunStarted } from '../schemas.ts';
@@ -54,6 +63,7 @@ export function addRuns(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       }
       const environment = await environmentNamed(deps, plan.environment);
       await grant(c, deps, environment);
+      await checkFreeze(c, deps, environment);
       checkQuorum(plan, environment, person);
       const created = await deps.store.createRun({
         plan: body.plan,
@@ -183,6 +193,22 @@ function votersOf(environment: Environment, requester: string): Record<string, s
   return Object.fromEntries(
     Object.keys(environment.groups).map((group) => [group, membersOf(environment, group, [requester])]),
   );
+}
+
+/** Throws ChangeFreeze inside one, and journals the attempt. Nothing but the start of a run asks for it. */
+async function checkFreeze(c: ApiContext, deps: ApiDeps, environment: Environment): Promise<void> {
+  const freeze = freezeAt(environment.changeFreezes ?? [], deps.now().getTime());
+  if (freeze === undefined) return;
+  const detail = `No run starts in ${environment.environment} until ${writeInstant(freeze.untilMs)} (${freeze.names.join(', ')}). Rollbacks go on.`;
+  await deps.store.refused({
+    environment: environment.environment,
+    person: c.get('person'),
+    door: doorOf(c),
+    run: null,
+    code: 'ChangeFreeze',
+    detail,
+  });
+  throw new ApiProblem('ChangeFreeze', detail);
 }
 
 /** Throws QuorumImpossible where an approval of the plan can never be given once this person asks. */

@@ -1,6 +1,19 @@
 /** A plan as a table: what changes, what its undo takes, whom it waits for; then what holds at this moment. */
 import type { PlanWire } from '../wire.ts';
-import { type Style, arrow, cut, dash, dot, duration, pad, plural, safe, span, twoParts } from './style.ts';
+import {
+  type Style,
+  arrow,
+  cut,
+  dash,
+  day,
+  dot,
+  duration,
+  pad,
+  plural,
+  safe,
+  span,
+  twoParts,
+} from './style.ts';
 
 const RIGHT_COLUMN = 69;
 const CHANGES_WIDTH = 29;
@@ -93,6 +106,15 @@ function waitsFor(step: StepWire): string {
   return `${votes.join(', ')}${via}`;
 }
 
+/** The change freeze that holds, or the one that comes. */
+function freezeTexts({ now: { changeFreeze, nextChangeFreeze } }: PlanWire): string[] {
+  if (changeFreeze !== null) {
+    return [`change freeze until ${day(changeFreeze.until)} (${changeFreeze.names.join(', ')})`];
+  }
+  if (nextChangeFreeze === null) return [];
+  return [`no change freeze before ${day(nextChangeFreeze.from)} (${nextChangeFreeze.name})`];
+}
+
 function nowLines(plan: PlanWire, style: Style): string[] {
   const objective = `objective ${span(plan.rollback.withinMs)}`;
   const rollback = `Rollback    at most ${duration(plan.now.undoMs)}, ${objective}`;
@@ -112,7 +134,7 @@ function nowLines(plan: PlanWire, style: Style): string[] {
   lines.push(
     cut(
       style,
-      `Leases      ${[`${free} of ${plan.now.leasesNeeded} free`, ...holders].join(dot(style))}`,
+      `Leases      ${[`${free} of ${plan.now.leasesNeeded} free`, ...holders, ...freezeTexts(plan)].join(dot(style))}`,
       105,
     ),
   );

@@ -174,6 +174,12 @@ export function stamp(at: string): string {
   return `${time.getUTCDate()} ${MONTHS[time.getUTCMonth()]} ${time.toISOString().slice(11, 19)} UTC`;
 }
 
+/** `18 Dec`. */
+export function day(at: string): string {
+  const time = new Date(at);
+  return `${time.getUTCDate()} ${MONTHS[time.getUTCMonth()]}`;
+}
+
 /** `01:05`. */
 export function clock(at: string): string {
   return new Date(at).toISOString().slice(11, 16);

@@ -308,5 +308,7 @@ export const plan: PlanWire = {
     canApprove: { owner: ['olu'], sre: ['ana', 'ben', 'chi'] },
     leases: [],
     leasesNeeded: 4,
+    changeFreeze: null,
+    nextChangeFreeze: null,
   },
 };

@@ -23,6 +23,10 @@ const golden = new Map(
     }),
 );
 
+/** The line of leases, with something else read now. */
+const leasesLine = (more: object) =>
+  planLines({ ...plan, now: { ...plan.now, ...more } }, symbols).find((line) => line.startsWith('Leases'));
+
 describe('the golden views', () => {
   for (const [name, run] of Object.entries({ waiting, copying, unwinding, rolledBack, succeeded, stuck })) {
     test(`a run that is ${name} looks as agreed`, () => {
@@ -47,6 +51,17 @@ describe('the golden views', () => {
     const lines = planLines({ ...plan, leftOut: [{ id: 'look', kind: 'wait', because }] }, symbols);
     expect(lines[8]).toBe(`Left out    look  wait  ${because}`);
     expect(lines[9]).toBe('Read now, not part of the plan:');
+  });
+
+  test('a plan names the change freeze that holds, or the one that comes', () => {
+    const next = { name: 'year-end', from: '2026-12-18T00:00:00.000Z' };
+    const held = { names: ['year-end'], until: '2027-01-04T00:00:00.000Z' };
+    expect(leasesLine({ nextChangeFreeze: next })).toBe(
+      'Leases      4 of 4 free · no change freeze before 18 Dec (year-end)',
+    );
+    expect(leasesLine({ changeFreeze: held, nextChangeFreeze: next })).toBe(
+      'Leases      4 of 4 free · change freeze until 4 Jan (year-end)',
+    );
   });
 
   test('the table of runs looks as agreed', () => {
