@@ -10,6 +10,7 @@ import type { Problem } from './problem.ts';
 import { LATER_MARK, durationSchema, exact, later, lineSchema, listOr, nameSchema } from './schema.ts';
 import { secretSchema } from './secret-ref.ts';
 import { DURATION_MS_MAX } from './units.ts';
+import { windowsSchema } from './windows.ts';
 import type { Path, Source } from './yaml.ts';
 
 const URL_FORM = 'an address that begins with http:// or https://';
@@ -186,10 +187,7 @@ export const environmentSchema = exact({
     .exactOptional()
     .describe('How long old data is kept at least.'),
   slack: later('slack comes with a later version.', 'take it away'),
-  windows: later(
-    'windows come with a later version.',
-    'take them away, and start runs inside the hours that are meant',
-  ),
+  windows: windowsSchema.exactOptional().describe('Hours in which a step may start, by name.'),
   changeFreezes: changeFreezesSchema
     .exactOptional()
     .describe('Dates on which no run starts. Rollbacks go on.'),
@@ -204,6 +202,7 @@ export const environmentSchema = exact({
     groups,
     approvals,
     retention,
+    windows,
     changeFreezes,
   }): Environment => ({
     environment,
@@ -216,6 +215,7 @@ export const environmentSchema = exact({
     groups,
     approvals: { least: approvals.least },
     ...(retention === undefined ? {} : { retention: { leastMs: retention.least } }),
+    ...(windows === undefined ? {} : { windows }),
     ...(changeFreezes === undefined ? {} : { changeFreezes }),
   }),
 );

@@ -7,6 +7,7 @@ import { environmentProblems, environmentSchema } from './environment-schema.ts'
 import type { Effect } from './plan.ts';
 import { PlanProblem, type Problem } from './problem.ts';
 import { problemsOf } from './schema.ts';
+import type { Window } from './windows.ts';
 import { readYaml } from './yaml.ts';
 
 /** Where a secret is read, inside an activity and nowhere else. */
@@ -78,6 +79,8 @@ export type Environment = {
   groups: Record<string, string[]>;
   approvals: { least: Partial<Record<LeastEffect, ApprovalAsked>> };
   retention?: { leastMs: number };
+  /** Hours in which a step may start. */
+  windows?: Record<string, Window>;
   /** Dates on which no run starts. */
   changeFreezes?: ChangeFreeze[];
 };

@@ -25,6 +25,8 @@ export type RunbookStep = {
   /** The step is in the plan where this holds. */
   when?: When;
   approval?: ApprovalAsked;
+  /** A window of the environment in which it may start. */
+  window?: string;
   onFail: 'unwind' | 'ask';
   /** Milliseconds that one attempt of each of its phases may take; else the kind's own. */
   timeoutMs?: number;
@@ -99,10 +101,9 @@ const stepSchema = exact({
     .exactOptional()
     .describe('Tries of each of its phases, with a probe between them. Default the kind’s own, 3.'),
   parallel: later('parallel comes with a later version.', 'write its steps one below the other'),
-  window: later(
-    'window comes with a later version.',
-    'take it away, and start the run inside the hours that are meant',
-  ),
+  window: nameSchema
+    .exactOptional()
+    .describe('A window of the environment. Comes with a later version: a plan refuses it.'),
   rollback: later('rollback on a step comes with a later version.', 'write it once, beside steps'),
 });
 
@@ -150,6 +151,7 @@ export function parseRunbook(text: string, file: string): Runbook {
       onFail: step.onFail,
       ...(step.when === undefined ? {} : { when: step.when }),
       ...(step.approval === undefined ? {} : { approval: step.approval }),
+      ...(step.window === undefined ? {} : { window: step.window }),
       ...(timeout === undefined ? {} : { timeoutMs: timeout }),
       ...(step.tries === undefined ? {} : { tries: step.tries }),
     })),

@@ -152,7 +152,6 @@ test.each([
 });
 
 test.each([
-  ['windows: { night: {} }', 'windows come with a later version.'],
   [
     "changeFreezes: [{ name: a, from: '2026-12-18T00:00Z', to: '2027-01-04T00:00Z', emergency: { from: { sre: 1 } } }]",
     'emergency comes with a later version: no run starts inside a change freeze.',

@@ -146,7 +146,6 @@ test.each([
 
 test.each([
   ['parallel', '{ parallel: [], id: a }', 'parallel comes with a later version.'],
-  ['window', '{ id: a, uses: wait, with: { for: 1s }, window: night }', 'window comes with a later version.'],
   [
     'rollback on a step',
     '{ id: a, uses: wait, with: { for: 1s }, rollback: { within: 1m } }',
