@@ -195,10 +195,7 @@ describe('a run that fails', () => {
 describe('a pause', () => {
   it('lets what runs end and begins nothing new; the clock of an approval stands still', async () => {
     const world = fresh();
-    let release = (): void => undefined;
-    const held = new Promise<void>((resolve) => {
-      release = resolve;
-    });
+    const { promise: held, resolve: release } = Promise.withResolvers<void>();
     world.scripts.set('look/run', async () => {
       await held;
       return undefined;
