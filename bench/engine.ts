@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
-import { NativeConnection, Worker, bundleWorkflowCode } from '@temporalio/worker';
+import { NativeConnection, Runtime, Worker, bundleWorkflowCode } from '@temporalio/worker';
 import { Pool } from 'pg';
 import { pino } from 'pino';
 import { createActivities } from '../activities/index.ts';
@@ -35,6 +35,7 @@ async function nothing(): Promise<PhaseResult> {
 }
 
 export async function benchEngine({ repeats }: { repeats: number }): Promise<Record<string, number>> {
+  Runtime.install({ logger: quiet });
   const folder = await makeFolder('countdown-bench-');
   try {
     const postgres = await startPostgres({ folder: join(folder.path, 'postgres'), log });

@@ -112,7 +112,9 @@ begin
       summary = b ->> 'summary',
       error = case when good then null else (b -> 'error')::json end,
       ended_at = case when new_state in ('done', 'undone') then j.at else p.ended_at end,
-      output_seq = case when good and j.direction = 'run' then j.seq else p.output_seq end,
+      output_seq = case
+        when not good or j.direction <> 'run' then p.output_seq
+        when b ? 'output' then j.seq end,
       binds_seq = case when good and j.direction = 'run' then j.seq else p.binds_seq end
     where p.run = j.run and p.phase = j.phase
     returning p.step into step_of;

@@ -17,16 +17,20 @@ create type countdown.appended as (
 create function countdown.iso(at timestamptz) returns text language sql stable
   return to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
 
--- `LENGTH:VALUE,` with the length in bytes, so that no two lists of fields give one text. `-,` for null.
-create function countdown.field(value text) returns text language sql immutable
-  return coalesce(octet_length(value) || ':' || value || ',', '-,');
-
-create function countdown.row_hash(j countdown.journal) returns text language sql stable
-  return encode(sha256(convert_to(
-    countdown.field(j.run::text) || countdown.field(j.seq::text) || countdown.field(countdown.iso(j.at))
-    || countdown.field(j.kind) || countdown.field(j.phase) || countdown.field(j.direction)
-    || countdown.field(j.try::text) || countdown.field(j.attempt::text) || countdown.field(j.actor)
-    || countdown.field(j.body::text) || countdown.field(j.prev), 'UTF8')), 'hex');
+-- Each field as `LENGTH:VALUE,` with the length in bytes, so that no two lists of fields give one text; `-,` for null.
+create function countdown.row_hash(j countdown.journal) returns text language plpgsql stable as $$
+declare
+  value text;
+  said text := '';
+begin
+  foreach value in array array[
+    j.run::text, j.seq::text, countdown.iso(j.at), j.kind, j.phase, j.direction, j.try::text, j.attempt::text,
+    j.actor, j.body::text, j.prev
+  ] loop
+    said := said || coalesce(octet_length(value) || ':' || value || ',', '-,');
+  end loop;
+  return encode(sha256(convert_to(said, 'UTF8')), 'hex');
+end $$;
 
 -- Which role may say what. Whoever migrates may say everything.
 create function countdown.assert_may_append(p_kind text) returns void language plpgsql as $$
@@ -40,11 +44,14 @@ begin
 end $$;
 
 -- Whole outcome bodies: PostgreSQL cannot look into a body whose output holds NUL.
-create function countdown.outputs_of(p_run integer) returns json language sql stable
+create function countdown.outputs_of(p_run integer) returns json language plpgsql stable as $$
+begin
   return (
-    select json_object_agg(p.phase, o.body)
-    from countdown.phases p join countdown.journal o on o.run = p.run and o.seq = p.output_seq
-    where p.run = p_run and p.state <> 'undone');
+    select json_object_agg(
+      p.phase, (select o.body from countdown.journal o where o.run = p_run and o.seq = p.output_seq))
+    from countdown.phases p
+    where p.run = p_run and p.output_seq is not null and p.state <> 'undone');
+end $$;
 
 -- Why an intent is refused, or the outcome that its try has already; all null where it may be written.
 create function countdown.check_intent(head countdown.runs, j countdown.journal)
@@ -52,6 +59,7 @@ returns countdown.appended language plpgsql as $$
 declare
   answer countdown.appended;
   latest countdown.journal;
+  place integer;
   earlier text;
 begin
   select o.seq, o.body into answer.stored_seq, answer.stored from countdown.journal o
@@ -80,9 +88,9 @@ begin
     answer.detail := format('Run %s unwinds, so %s cannot start.', j.run, j.phase);
     return answer;
   end if;
-  select format('%s is %s', e.phase, e.state) into earlier
-  from countdown.phases p join countdown.phases e on e.run = p.run and e.ordinal < p.ordinal
-  where p.run = j.run and p.phase = j.phase and e.state not in ('done', 'skipped') order by e.ordinal limit 1;
+  select p.ordinal into place from countdown.phases p where p.run = j.run and p.phase = j.phase;
+  select format('%s is %s', e.phase, e.state) into earlier from countdown.phases e
+  where e.run = j.run and e.ordinal < place and e.state not in ('done', 'skipped') order by e.ordinal limit 1;
   if found then
     answer.refused := 'OutOfOrder';
     answer.detail := format('%s cannot start yet: %s, and earlier phases must be done or skipped.', j.phase, earlier);
