@@ -1,5 +1,4 @@
 /** The last gate before an effect: the decision rows are counted again, by id, against what inspect found. Reaching Temporal is not enough. */
-import type { Phase } from '../procedures/plan.ts';
 import type { RunRow, WorkerStore } from '../store/types.ts';
 import { count } from '../procedures/votes.ts';
 import { stands, stillNeeded } from '../workflows/approvals.ts';
@@ -10,18 +9,19 @@ import { fail } from './lib/fail.ts';
 export async function assertApproved(store: WorkerStore, run: RunRow, envelope: Envelope): Promise<void> {
   if (envelope.direction !== 'run') return;
   const phase = run.plan.phases.find((one) => one.id === envelope.phase);
-  if (phase !== undefined) await assertQuorum(store, run, phase);
+  const asked = phase?.waitsFor?.approval;
+  if (asked !== undefined) await assertQuorum(store, run, asked);
 }
 
-/** Throws ApprovalMissing where the phase asks for an approval and the rows that the doors wrote do not make its quorum. */
-export async function assertQuorum(store: WorkerStore, run: RunRow, phase: Phase): Promise<void> {
-  const asked = phase.waitsFor?.approval;
+/** Throws ApprovalMissing where the plan asks for an approval of this step or block and the rows that the doors wrote do not make its quorum. */
+export async function assertQuorum(store: WorkerStore, run: RunRow, step: string): Promise<void> {
+  const asked = run.plan.approvals[step];
   if (asked === undefined) return;
-  const { evidence, approvals, steered } = await store.votes(run.run, phase.id);
+  const { evidence, approvals, steered } = await store.votes(run.run, step);
   const votes = approvals.filter(
     (vote) =>
       vote.kind === 'approve' &&
-      vote.subject === phase.step &&
+      vote.subject === step &&
       vote.plan === run.planHash &&
       vote.evidence === evidence &&
       vote.person !== run.requester &&
@@ -31,6 +31,6 @@ export async function assertQuorum(store: WorkerStore, run: RunRow, phase: Phase
   const needed = stillNeeded(count(asked.from, votes).missing, {}, []);
   throw fail(
     'ApprovalMissing',
-    `${phase.id} has no approval that the doors know of: still needed ${needed}. Approve through the API, Slack or the console.`,
+    `${step} has no approval that the doors know of: still needed ${needed}. Approve through the API, Slack or the console.`,
   );
 }

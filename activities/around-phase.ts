@@ -228,7 +228,8 @@ function outcomeOf(result: Result, direction: Direction): Omit<StoredOutcome, 's
   const output = result.output === undefined ? {} : { output: result.output };
   if ('answer' in result) return { result: 'ok', verdict: 'pass', summary, answer: result.answer, ...output };
   const binds = result.binds === undefined || direction !== 'run' ? {} : { binds: result.binds };
-  return { result: 'ok', verdict: result.verdict, summary, ...output, ...binds };
+  const leaveOut = result.leaveOut === undefined || direction !== 'run' ? {} : { leaveOut: result.leaveOut };
+  return { result: 'ok', verdict: result.verdict, summary, ...output, ...binds, ...leaveOut };
 }
 
 function nextState(direction: Direction, outcome: Omit<StoredOutcome, 'seq'>): OutcomeRow['state'] {
@@ -248,9 +249,16 @@ function failedOutcome(failure: ApplicationFailure): Omit<StoredOutcome, 'seq'> 
 }
 
 function answerOf(stored: StoredOutcome): PhaseAnswer {
-  const { verdict, summary, seq, output, binds, print, answer } = stored;
+  const { verdict, summary, seq, output, binds, print, answer, leaveOut } = stored;
   const said = print ?? { output: output ?? null, binds: binds ?? null };
-  return { verdict, summary, seq, digest: digest(said), ...(answer === undefined ? {} : { answer }) };
+  return {
+    verdict,
+    summary,
+    seq,
+    digest: digest(said),
+    ...(answer === undefined ? {} : { answer }),
+    ...(leaveOut === undefined ? {} : { leaveOut }),
+  };
 }
 
 /** This try ended already and its answer was lost on the way: the same answer again, and no second effect. */

@@ -10,6 +10,7 @@ import { httpCheck } from './http-check.ts';
 import type { FingerprintTake, PhaseActivities } from './phase.ts';
 import { makeRecorder } from './recorder.ts';
 import { sqlCheck } from './sql-check.ts';
+import { when } from './when.ts';
 
 /** The kinds that act. `approval`, `wait` and `point-of-no-return` live in the core and need none. */
 const KINDS = {
@@ -19,6 +20,9 @@ const KINDS = {
   'database.import': databaseImport,
   'sql.check': sqlCheck,
 } satisfies Record<string, Record<string, PhaseActivities>>;
+
+/** Phases that no kind plans: the compiler adds them. */
+const SHARED = { when } satisfies Record<string, Record<string, PhaseActivities>>;
 
 const FINGERPRINTS: Record<string, FingerprintTake> = fingerprint;
 
@@ -43,7 +47,7 @@ export function createActivities(deps: AroundDeps, extra: Record<string, Activit
 /** The functions alone, by the names that plans use: what runs inside the interceptor. */
 export function phaseActivities(): Record<string, Activity> {
   const phases: Record<string, Activity> = {};
-  for (const [kind, byPhase] of Object.entries(KINDS)) {
+  for (const [kind, byPhase] of Object.entries({ ...KINDS, ...SHARED })) {
     for (const [phase, directions] of Object.entries<PhaseActivities>(byPhase)) {
       for (const [direction, act] of Object.entries(directions))
         phases[`${kind}/${phase}/${direction}`] = act;

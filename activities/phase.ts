@@ -46,6 +46,8 @@ export type PhaseResult = {
   output?: Record<string, Json>;
   /** What an approval of the step binds to: what this phase declares invariant. */
   binds?: Record<string, Json>;
+  /** The phases that this one decides about are left out. */
+  leaveOut?: true;
 };
 
 export type ProbeResult = {

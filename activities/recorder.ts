@@ -24,8 +24,10 @@ export function makeRecorder({ store }: { store: WorkerStore }): Recorder {
     for (const row of rows) {
       if (row.kind !== 'approval' || row.state !== 'granted') continue;
       const loaded = await load(run);
-      const phase = loaded.plan.phases.find((one) => one.id === row.phase);
-      if (phase !== undefined) await assertQuorum(store, loaded, phase);
+      const { step } = row.body;
+      if (typeof step !== 'string')
+        throw fail('ApprovalMissing', 'The approval that is granted has no name.');
+      await assertQuorum(store, loaded, step);
     }
   };
 
@@ -52,11 +54,11 @@ export function makeRecorder({ store }: { store: WorkerStore }): Recorder {
       await store.record(run, rows);
     },
 
-    async openApproval({ run, key, plan, phase, step, leading, round, opened, dueAt, from }) {
+    async openApproval({ run, key, plan, step, leading, round, opened, dueAt, from }) {
       const binds = await store.binds(run, leading);
-      const evidence = digest({ plan, phase, binds });
+      const evidence = digest({ plan, step, binds });
       const body = { step, evidence, round, opened, from, dueAt, openedAt: Date.now() };
-      await store.record(run, [{ key, kind: 'approval', phase, state: 'open', body }]);
+      await store.record(run, [{ key, kind: 'approval', state: 'open', body }]);
       return { evidence };
     },
 

@@ -263,6 +263,12 @@ export const PROBLEMS = {
     caller: 'Move it, as the detail says.',
     operator: nothing,
   },
+  ParallelTargets: {
+    status: 422,
+    title: 'Parallel steps change one target',
+    caller: 'Write one of them below the block.',
+    operator: nothing,
+  },
   PoolsDiffer: {
     status: 422,
     title: 'One phase needs two worker pools',

@@ -198,7 +198,6 @@ export const RunDetailAnswer = z
     ),
     approvals: z.array(
       z.object({
-        phase: z.string(),
         step: z.string(),
         state: z.enum(['open', 'granted', 'rejected', 'expired', 'voided']),
         evidence: z.string(),

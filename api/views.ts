@@ -18,8 +18,7 @@ export function planAnswer(
   now: { environment: Environment; person: string; leases: HeldLease[]; at: Date },
 ): z.infer<typeof PlanAnswer> {
   const phasesOf = (step: string) => plan.phases.filter((phase) => phase.step === step);
-  const approvals = plan.phases.flatMap((phase) => phase.waitsFor?.approval ?? []);
-  const groups = new Set(approvals.flatMap((approval) => Object.keys(approval.from)));
+  const groups = new Set(Object.values(plan.approvals).flatMap((approval) => Object.keys(approval.from)));
   return {
     plan: hash,
     runbook: plan.runbook.name,
@@ -29,7 +28,7 @@ export function planAnswer(
     pointOfNoReturn: pointOfNoReturn(plan)?.step ?? null,
     steps: plan.steps.map((step) => {
       const phases = phasesOf(step.id);
-      const approval = phases.find((phase) => phase.waitsFor?.approval !== undefined)?.waitsFor?.approval;
+      const approval = plan.approvals[step.id];
       const run = phases[0]?.run;
       return {
         id: step.id,

@@ -62,7 +62,7 @@ export const approvalSchema = exact({
 export function mergeApprovals(
   least: ApprovalAsked | undefined,
   added: ApprovalAsked | undefined,
-  covers: string[],
+  where: Pick<Approval, 'covers' | 'leading'>,
 ): Approval | 'doors' | undefined {
   const asked = [least, added].filter((one) => one !== undefined);
   if (asked.length === 0) return undefined;
@@ -84,7 +84,7 @@ export function mergeApprovals(
       asked.some(hasReminder) ? Infinity : APPROVAL_REMIND_MS,
     ),
     freshMs: INSPECT_FRESH_MS,
-    covers,
+    ...where,
   };
 }
 

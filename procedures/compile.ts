@@ -6,6 +6,7 @@
  */
 import { Collector } from './collector.ts';
 import type { Environment } from './environment.ts';
+import { checkBranches, entriesOf, orderPhases } from './entries.ts';
 import { PHASES_MAX } from './limits.ts';
 import { finishPhase, fingerprintOf, greatestEffect, poolOf } from './phases.ts';
 import { takeParams } from './params.ts';
@@ -58,9 +59,16 @@ export function compile(input: CompileInput): Plan {
     const message = `The runbook has ${phases.length} phases, expected at most ${PHASES_MAX}.`;
     found.add(['steps'], { message, hint: 'write two runbooks', part: 'key' });
   }
-  placeApprovals(planned, phases, environment, found);
+  const entries = entriesOf(planned, runbook.blocks);
+  orderPhases(entries, phases);
+  checkBranches(entries, phases, found);
+  const approvals = placeApprovals(entries, phases, environment, found);
   found.finish();
-  return { ...assemble(input, params.values, planned, phases), ...(leftOut.length === 0 ? {} : { leftOut }) };
+  return {
+    ...assemble(input, params.values, planned, phases),
+    approvals,
+    ...(leftOut.length === 0 ? {} : { leftOut }),
+  };
 }
 
 function assemble(
@@ -68,7 +76,7 @@ function assemble(
   params: Record<string, Json>,
   planned: readonly PlannedStep[],
   phases: Phase[],
-): Plan {
+): Omit<Plan, 'approvals'> {
   const reached = unique(phases.flatMap((phase) => phase.targets));
   const changed = unique(phases.flatMap((phase) => (phase.effect === 'none' ? [] : phase.targets)));
   const fingerprints = changed.flatMap((target) => fingerprintOf(target, environment) ?? []);
@@ -79,6 +87,7 @@ function assemble(
       kind: step.uses,
       effect: greatestEffect(own.map((phase) => phase.effect)),
       onFail: step.onFail,
+      ...(step.block === undefined ? {} : { block: step.block }),
       phases: own.map((phase) => phase.id),
     };
   });

@@ -35,9 +35,9 @@ export function finishPhase(
   environment: Environment,
   found: Collector,
 ): Phase {
-  const { name, title, targets, run, undo, undoTitle, probe, expected, limits } = draft;
+  const { name, title, targets, run, undo, undoTitle, probe, expected, limits, decides } = draft;
   const isForGood = belowPointOfNoReturn && draft.effect !== 'none';
-  const id = drafts.length === 1 ? step.id : `${step.id}/${name}`;
+  const id = phaseId(step.id, name, drafts);
   const pools = filePools(targets, environment);
   if (pools.size > 1) {
     const pairs = [...pools].map(([pool, target]) => `${target} in ${pool}`);
@@ -51,6 +51,8 @@ export function finishPhase(
     title,
     effect: isForGood ? 'irreversible' : draft.effect,
     targets,
+    // Its place is known once the whole runbook is.
+    after: [],
     run,
     ...(undo === undefined || isForGood ? {} : { undo }),
     ...(undoTitle === undefined || isForGood ? {} : { undoTitle }),
@@ -62,7 +64,12 @@ export function finishPhase(
       ...(step.tries === undefined ? {} : { tries: step.tries }),
     }),
     pool: [...pools.keys()][0] ?? (first === undefined ? DEFAULT_POOL : poolOf(first)),
+    ...(decides === undefined ? {} : { decides: decides.map((one) => phaseId(step.id, one, drafts)) }),
   };
+}
+
+function phaseId(step: string, name: string, drafts: readonly DraftPhase[]): string {
+  return drafts.length === 1 ? step : `${step}/${name}`;
 }
 
 function filePools(targets: readonly string[], environment: Environment): Map<string, string> {

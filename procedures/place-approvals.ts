@@ -1,65 +1,84 @@
 /**
- * Which phases wait for people. A step asks once, before its first effect, for the greater of what its environment asks
- * at least and what the runbook adds. A point of no return asks for itself and for every step below it.
+ * Which phases wait for people. A step, or a block of parallel steps, asks once, before its first effect, for the greater
+ * of what its environment asks at least and what the runbook adds. A point of no return asks for itself and for every step
+ * below it.
  */
 import { mergeApprovals } from './approval-asked.ts';
 import type { Collector } from './collector.ts';
 import type { ApprovalAsked, Environment } from './environment.ts';
+import type { PlannedEntry } from './entries.ts';
 import { nearest } from './nearest.ts';
 import { greatestEffect } from './phases.ts';
-import { type Phase, isWait } from './plan.ts';
-import type { PlannedStep } from './plan-steps.ts';
+import { type Approval, type Phase, isWait } from './plan.ts';
 import { quorumPossibleForAnyone } from './quorum.ts';
 import { listOr } from './schema.ts';
 import type { Path } from './yaml.ts';
 
-/** Sets `waitsFor` of the phases that wait; notes approvals that cannot stand or can never be given. */
+/** The approvals of the plan, by step or block. Sets `waitsFor` of the phases that wait; notes what cannot stand or can never be given. */
 export function placeApprovals(
-  planned: readonly PlannedStep[],
+  entries: readonly PlannedEntry[],
   phases: readonly Phase[],
   environment: Environment,
   found: Collector,
-): void {
-  for (const [index, one] of planned.entries()) {
-    const own = phases.filter((phase) => phase.step === one.step.id);
-    if (!mayAsk(one, own, found)) continue;
+): Record<string, Approval> {
+  const approvals: Record<string, Approval> = {};
+  for (const [index, entry] of entries.entries()) {
+    const own = phasesOf(entry, phases);
+    if (!mayAsk(entry, own, found)) continue;
     const least = leastOf(own, environment);
-    if (!groupsKnown(one, environment, found)) continue;
-    const covers = one.isPointOfNoReturn
-      ? planned.slice(index + 1).map(({ step }) => step.id)
-      : [one.step.id];
-    const approval = mergeApprovals(least, one.step.approval, covers);
+    if (!groupsKnown(entry, environment, found)) continue;
+    const isLine = entry.steps[0]?.isPointOfNoReturn === true;
+    const below = entries.slice(index + 1).flatMap(({ steps }) => steps);
+    const covers = (isLine ? below : entry.steps).map(({ step }) => step.id);
+    const gates = entry.steps.flatMap(({ step }) => gateOf(own.filter((phase) => phase.step === step.id)));
+    const leading = gates.flatMap((gate) => leadingOf(gate, own));
+    const approval = mergeApprovals(least, entry.approval, { covers, leading });
     if (approval === 'doors') {
-      const message = `The runbook asks via ${one.step.approval?.via} and the environment via ${least?.via}, expected one door.`;
-      found.add([...one.path, 'approval', 'via'], { message, hint: 'take via away' });
+      const message = `The runbook asks via ${entry.approval?.via} and the environment via ${least?.via}, expected one door.`;
+      found.add([...entry.path, 'approval', 'via'], { message, hint: 'take via away' });
       continue;
     }
     if (approval === undefined) {
-      if (one.isPointOfNoReturn) refuseUnasked(one.path, environment, found);
+      if (isLine) refuseUnasked(entry.path, environment, found);
       continue;
     }
-    const impossible = quorumPossibleForAnyone(one.step.id, approval, environment);
+    const impossible = quorumPossibleForAnyone(entry.id, approval, environment);
     if (impossible !== undefined) {
       const hint = `add people in environment ${environment.environment}, or ask for fewer votes`;
-      found.add([...one.path, 'approval'], { code: 'QuorumImpossible', message: impossible, hint });
+      found.add([...entry.path, 'approval'], { code: 'QuorumImpossible', message: impossible, hint });
     }
-    const waiting = own.find(
-      ({ effect, run }) => effect !== 'none' || (isWait(run) && run.wait === 'approval'),
-    );
-    if (waiting !== undefined) waiting.waitsFor = { approval };
+    approvals[entry.id] = approval;
+    for (const gate of gates) gate.waitsFor = { ...gate.waitsFor, approval: entry.id };
   }
+  return approvals;
 }
 
-/** Whether the step may ask at all. A step below the point of no return is covered by its approval. */
-function mayAsk(
-  { step, path, belowPointOfNoReturn }: PlannedStep,
-  own: readonly Phase[],
-  found: Collector,
-): boolean {
+function phasesOf({ steps }: PlannedEntry, phases: readonly Phase[]): Phase[] {
+  return phases.filter((phase) => steps.some(({ step }) => step.id === phase.step));
+}
+
+/** The phase of a step that waits: its first effect, or the waiting itself. */
+function gateOf(own: readonly Phase[]): Phase[] {
+  const gate = own.find(({ effect, run }) => effect !== 'none' || (isWait(run) && run.wait === 'approval'));
+  return gate === undefined ? [] : [gate];
+}
+
+function leadingOf(gate: Phase, own: readonly Phase[]): string[] {
+  const step = own.filter((phase) => phase.step === gate.step);
+  return step
+    .slice(0, step.indexOf(gate))
+    .filter(({ effect, run }) => effect === 'none' && !isWait(run))
+    .map(({ id }) => id);
+}
+
+/** Whether the entry may ask at all. A step below the point of no return is covered by its approval. */
+function mayAsk(entry: PlannedEntry, own: readonly Phase[], found: Collector): boolean {
+  const { id, path, approval, steps } = entry;
   const at: Path = [...path, 'approval'];
-  if (belowPointOfNoReturn) {
-    if (step.approval !== undefined || step.uses === 'approval') {
-      const message = `Step '${step.id}' asks for an approval below the point of no return, whose approval covers it already.`;
+  const uses = entry.isBlock ? undefined : steps[0]?.step.uses;
+  if (steps[0]?.belowPointOfNoReturn === true) {
+    if (approval !== undefined || uses === 'approval') {
+      const message = `Step '${id}' asks for an approval below the point of no return, whose approval covers it already.`;
       found.add(at, {
         code: 'PointOfNoReturn',
         message,
@@ -69,14 +88,14 @@ function mayAsk(
     }
     return false;
   }
-  if (step.uses === 'approval' && step.approval === undefined) {
-    const message = `Step '${step.id}' waits for an approval and asks nobody, expected a count for each group.`;
+  if (uses === 'approval' && approval === undefined) {
+    const message = `Step '${id}' waits for an approval and asks nobody, expected a count for each group.`;
     found.add(path, { message, hint: 'write  approval: { from: { sre: 1 } }  beside uses' });
     return false;
   }
   const changes = own.some(({ effect }) => effect !== 'none');
-  if (!changes && step.approval !== undefined && step.uses !== 'approval') {
-    const message = `Step '${step.id}' changes nothing, so there is nothing to approve.`;
+  if (!changes && approval !== undefined && uses !== 'approval') {
+    const message = `Step '${id}' changes nothing, so there is nothing to approve.`;
     found.add(at, {
       message,
       hint: 'take approval away, or put a step above it that uses approval',
@@ -84,7 +103,7 @@ function mayAsk(
     });
     return false;
   }
-  return changes || step.uses === 'approval';
+  return changes || uses === 'approval';
 }
 
 function leastOf(own: readonly Phase[], environment: Environment): ApprovalAsked | undefined {
@@ -92,9 +111,9 @@ function leastOf(own: readonly Phase[], environment: Environment): ApprovalAsked
   return effect === 'none' ? undefined : environment.approvals.least[effect];
 }
 
-function groupsKnown({ step, path }: PlannedStep, environment: Environment, found: Collector): boolean {
+function groupsKnown({ approval, path }: PlannedEntry, environment: Environment, found: Collector): boolean {
   const known = Object.keys(environment.groups);
-  const unknown = Object.keys(step.approval?.from ?? {}).filter((group) => !known.includes(group));
+  const unknown = Object.keys(approval?.from ?? {}).filter((group) => !known.includes(group));
   for (const group of unknown) {
     const near = nearest(group, known);
     found.add([...path, 'approval', 'from', group], {

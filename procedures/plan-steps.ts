@@ -9,6 +9,7 @@ import {
   type BadReference,
   FILLED_MAX,
   type Filled,
+  type OutputReference,
   REFERENCES_MAX,
   fillParams,
   unescapeText,
@@ -36,13 +37,15 @@ export function planSteps(
 ): PlannedStep[] {
   const before: StepBefore[] = [];
   let below = false;
-  return runbook.steps.flatMap((step, index) => {
+  return runbook.steps.flatMap((step) => {
     if (leftOut.some(({ id }) => id === step.id)) return [];
-    const path = ['steps', index];
+    const { path } = step;
     checkWindow(step, path, environment, found);
     const procedure = procedureOf(step.uses);
     const filled = fillParams(step.with, params);
-    checkReferences(filled, runbook, index, { leftOut, found });
+    checkReferences(filled.bad, runbook, found, [...path, 'with']);
+    checkOutputs(filled.outputs, [...path, 'with'], runbook, step, { leftOut, found });
+    checkOutputs(conditionOutputs(step), [...path, 'when'], runbook, step, { leftOut, found });
     refuseInVerbatim(step.with, procedure.verbatim ?? [], path, found);
     const parsed = procedure.params.safeParse(filled.value);
     let drafts: DraftPhase[] = [];
@@ -68,7 +71,7 @@ export function planSteps(
     const planned: PlannedStep = {
       step,
       path,
-      drafts: drafts.map(withPlainText),
+      drafts: [...conditionPhases(step, drafts), ...drafts.map(withPlainText)],
       isPointOfNoReturn: step.uses === 'point-of-no-return',
       belowPointOfNoReturn: below,
     };
@@ -97,17 +100,24 @@ function checkWindow(
   found.add([...path, 'window'], { code: 'NotSupported', message, hint, part: 'key' });
 }
 
-/** A reference names a declared param, or an output of a step above. */
-function checkReferences(
-  filled: Filled,
+/** What looks like a reference is one, and names a declared param. */
+function checkReferences(bad: readonly BadReference[], runbook: Runbook, found: Collector, base: Path): void {
+  for (const one of bad) found.add([...base, ...one.path], badReference(one, Object.keys(runbook.params)));
+}
+
+/** A reference names an output of a step above: branches of one block know nothing of each other. */
+function checkOutputs(
+  outputs: readonly OutputReference[],
+  base: Path,
   runbook: Runbook,
-  index: number,
+  own: RunbookStep,
   { leftOut, found }: { leftOut: readonly LeftOutStep[]; found: Collector },
 ): void {
-  const at = (path: Path): Path => ['steps', index, 'with', ...path];
-  for (const bad of filled.bad) found.add(at(bad.path), badReference(bad, Object.keys(runbook.params)));
-  const above = runbook.steps.slice(0, index);
-  for (const { path, step, output } of filled.outputs) {
+  const at = (path: Path): Path => [...base, ...path];
+  const above = runbook.steps
+    .slice(0, runbook.steps.indexOf(own))
+    .filter(({ block }) => block === undefined || block !== own.block);
+  for (const { path, step, output } of outputs) {
     const named = runbook.steps.find(({ id }) => id === step);
     const giver = above.find(({ id }) => id === step);
     const names = giver === undefined ? [] : Object.keys(procedureOf(giver.uses).output.shape);
@@ -188,6 +198,42 @@ function refuseOutputs(filled: Filled, path: Path, kind: string, found: Collecto
     found.add([...path, 'with', ...field], { message, hint: 'write it in words' });
   }
 }
+
+/** Where the condition of a branch stands at its block, the block's is meant. */
+function conditionOutputs({ whenOutputs }: RunbookStep): OutputReference[] {
+  return whenOutputs.map(({ output }) => {
+    const [step = '', name = ''] = output.split('.');
+    return { path: ['output'], step, output: name };
+  });
+}
+
+const CONDITION_MS = 10_000;
+
+/** The phase that looks at what earlier steps found, and leaves the others of the step out where it should. */
+function conditionPhases({ whenOutputs }: RunbookStep, drafts: readonly DraftPhase[]): DraftPhase[] {
+  if (whenOutputs.length === 0 || drafts.length === 0) return [];
+  return [
+    {
+      name: CONDITION_PHASE,
+      title: `look whether ${whenOutputs.map(({ output, words }) => `${output} is ${words}`).join(' and ')}`,
+      effect: 'none',
+      targets: [],
+      run: {
+        activity: 'when/when/run',
+        params: {
+          conditions: whenOutputs.map(({ output, words }) => ({ output, words, value: `$(${output})` })),
+        },
+      },
+      expected: { runMs: 10, undoMs: 0 },
+      limits: { timeoutMs: CONDITION_MS, attempts: TRIES_OF_CONDITION },
+      decides: drafts.map(({ name }) => name),
+    },
+  ];
+}
+
+/** The name of the phase that decides about its step. */
+const CONDITION_PHASE = 'when';
+const TRIES_OF_CONDITION = 3;
 
 function withPlainText(draft: DraftPhase): DraftPhase {
   if (!isWait(draft.run) || draft.run.wait !== 'point-of-no-return') return draft;

@@ -39,8 +39,10 @@ export type Approval = {
   remindEveryMs: number;
   /** An inspection older than this when the quorum stands is run again; another digest voids the votes. */
   freshMs: number;
-  /** The steps that this approval covers: its own, or every step below a point of no return. */
+  /** The steps that this approval covers: its own, those of its block, or every step below a point of no return. */
   covers: string[];
+  /** Phases without an effect before the first one with: the approval binds to what they declare invariant. */
+  leading: string[];
 };
 
 export type Limits = {
@@ -75,7 +77,12 @@ export type Phase = {
   limits: Limits;
   /** The worker pool that can reach the targets; task queue `countdown-POOL`. */
   pool: string;
-  waitsFor?: { approval?: Approval };
+  /** Ids of the phases that must be done or skipped before it starts. */
+  after: string[];
+  /** The approval of this name in `Plan.approvals`. */
+  waitsFor?: { approval?: string };
+  /** Phases that are left out where its answer says so: those of its step. */
+  decides?: string[];
 };
 
 export type Step = {
@@ -83,6 +90,8 @@ export type Step = {
   kind: string;
   effect: Effect;
   onFail: 'unwind' | 'ask';
+  /** The block of parallel steps in which it is a branch. */
+  block?: string;
   /** Ids of the step's phases in the order in which they happen. */
   phases: string[];
 };
@@ -90,8 +99,11 @@ export type Step = {
 /** A step that is not in the plan, since its condition does not hold for the params. */
 export type LeftOutStep = { id: string; kind: string; when: When };
 
-/** A condition on a param: the step runs where the param has this value. */
+/** A condition on a param: the step is in the plan where the param has this value. */
 export type When = { param: string; is: Json };
+
+/** A condition on what an earlier step found, in words of an expectation: an activity decides while the run goes on. */
+export type WhenOutput = { output: string; words: string };
 
 export type PlannedTarget = {
   kind: string;
@@ -111,6 +123,8 @@ export type Plan = {
   /** Steps whose condition does not hold for the params; missing where there is none. */
   leftOut?: LeftOutStep[];
   phases: Phase[];
+  /** By what is approved: the id of a step, or that of a block of parallel steps. */
+  approvals: Record<string, Approval>;
   targets: Record<string, PlannedTarget>;
   /** Taken before the first effect and again after unwinding. */
   fingerprints: Fingerprint[];

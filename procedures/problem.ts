@@ -7,6 +7,7 @@ export type ProblemCode =
   | 'TargetUnknown'
   | 'QuorumImpossible'
   | 'PointOfNoReturn'
+  | 'ParallelTargets'
   | 'PoolsDiffer'
   | 'NotSupported'
   | 'TooLarge';

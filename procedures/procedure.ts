@@ -24,6 +24,8 @@ export type DraftPhase = {
   /** Milliseconds, while no history is known. */
   expected: { runMs: number; undoMs: number };
   limits: { timeoutMs: number } & Partial<Limits>;
+  /** Phases of the same step, by name, that are left out where its answer says so. */
+  decides?: string[];
 };
 
 /** A field of the step's `with` that cannot stand, and why. */

@@ -6,24 +6,42 @@ import type { ApprovalAsked } from './environment.ts';
 import { LATER_KINDS, PROCEDURE_NAMES, type ProcedureName, isProcedureName } from './index.ts';
 import { DAY_MS, ROLLBACK_WITHIN_MS, SECOND_MS, STEPS_MAX } from './limits.ts';
 import { nearest } from './nearest.ts';
-import { PARAM_NAME, PARAM_NAME_FORM, type ParamDeclaration, checkParam, paramsSchema } from './params.ts';
-import type { Json, When } from './plan.ts';
+import { type ParamDeclaration, checkParam, paramsSchema } from './params.ts';
+import type { Json, When, WhenOutput } from './plan.ts';
 import { PlanProblem, type Problem } from './problem.ts';
-import { durationSchema, exact, later, lineSchema, listOr, nameSchema, problemsOf, show } from './schema.ts';
-import { checkConditions } from './when.ts';
-import { type Source, readYaml } from './yaml.ts';
+import {
+  durationSchema,
+  exact,
+  later,
+  lineSchema,
+  listOr,
+  nameSchema,
+  problemsOf,
+  refusedKey,
+  show,
+} from './schema.ts';
+import { checkConditions, splitConditions, whenSchema } from './when.ts';
+import { type Path, type Source, readYaml } from './yaml.ts';
 
 /** The file name under which a text without a file of its own is parsed; its `name` is free. */
 export const TEXT_FILE = 'runbook.yaml';
 
 const TRIES_MAX = 10;
+/** Steps beside each other in one block. */
+const BRANCHES_MAX = 10;
 
 export type RunbookStep = {
   id: string;
+  /** Where it stands in the file. */
+  path: Path;
+  /** The block of parallel steps in which it is a branch. */
+  block?: string;
   uses: ProcedureName;
   with: { [key: string]: Json };
-  /** The step is in the plan where this holds. */
-  when?: When;
+  /** The step is in the plan where all of these hold: its own, and that of its block. */
+  when: When[];
+  /** While the run goes on it is left out where one of these does not hold. */
+  whenOutputs: WhenOutput[];
   approval?: ApprovalAsked;
   /** A window of the environment in which it may start. */
   window?: string;
@@ -34,12 +52,21 @@ export type RunbookStep = {
   tries?: number;
 };
 
+/** Steps beside each other: asked about once, and all of them ended before the next entry begins. */
+export type Block = {
+  id: string;
+  path: Path;
+  approval?: ApprovalAsked;
+};
+
 export type Runbook = {
   name: string;
   description?: string;
   params: Record<string, ParamDeclaration>;
   rollback: { withinMs: number };
+  /** Every step in the order written, branches of a block one after the other. */
   steps: RunbookStep[];
+  blocks: Block[];
   /** The text with the place of everything in it, for the problems that only an environment shows. */
   source: Source;
 };
@@ -63,49 +90,85 @@ const kindSchema = z
   })
   .meta({ enum: PROCEDURE_NAMES });
 
-const whenSchema = exact({
-  param: z.string().regex(PARAM_NAME, PARAM_NAME_FORM).describe('A param of this runbook.'),
-  is: z
-    .union([z.string(), z.number(), z.boolean()], { error: 'a value of the param' })
-    .describe('The value with which the step is in the plan.'),
-  output: later(
-    'when on an output comes with a later version: a plan knows params alone.',
-    'write  when: { param: NAME, is: VALUE }',
-  ),
+const idSchema = nameSchema
+  .refine((id) => id !== 'params', {
+    error: "A step cannot be named 'params', since $(params.x) is a param.",
+    params: { hint: 'use another id' },
+  })
+  .describe('Unique in the runbook; outputs are named by it, as in $(id.output).');
+
+const approvalOfStep = approvalSchema
+  .exactOptional()
+  .describe('Who must give leave before the first effect; the environment says what is asked at least.');
+const windowOfStep = nameSchema
+  .exactOptional()
+  .describe('A window of the environment. Comes with a later version: a plan refuses it.');
+const rollbackOfStep = later('rollback on a step comes with a later version.', 'write it once, beside steps');
+
+/** A step's keys in the order in which people write them. In a block `approval` and `parallel` are refused. */
+const stepForm = <A extends z.ZodType, P extends z.ZodType>({
+  approval,
+  parallel,
+}: {
+  approval: A;
+  parallel: P;
+}) =>
+  exact({
+    id: idSchema,
+    uses: kindSchema.describe('The kind of step.'),
+    with: z.record(z.string(), z.json()).default({}).describe('What the kind takes.'),
+    when: whenSchema.exactOptional(),
+    approval,
+    onFail: z
+      .enum(['unwind', 'ask'])
+      .default('unwind')
+      .describe('What follows a failure: unwind, or ask a person for 30m and then unwind.'),
+    timeout: durationSchema({ ms: SECOND_MS }, { ms: DAY_MS })
+      .exactOptional()
+      .describe('Time for one attempt of each of its phases, 1s to 24h. Default the kind’s own.'),
+    tries: z
+      .int()
+      .min(1)
+      .max(TRIES_MAX)
+      .exactOptional()
+      .describe('Tries of each of its phases, with a probe between them. Default the kind’s own, 3.'),
+    window: windowOfStep,
+    rollback: rollbackOfStep,
+    parallel,
+  });
+
+const stepSchema = stepForm({ approval: approvalOfStep, parallel: z.never().exactOptional() });
+
+const branchSchema = stepForm({
+  approval: refusedKey({
+    message: 'A branch asks for no approval of its own, expected one approval of the whole block.',
+    hint: 'write it beside parallel',
+  }),
+  parallel: refusedKey({
+    message: 'parallel stands inside parallel, expected steps that use a kind.',
+    hint: 'put its steps into the block around it',
+  }),
 });
 
-const stepSchema = exact({
-  id: nameSchema
-    .refine((id) => id !== 'params', {
-      error: "A step cannot be named 'params', since $(params.x) is a param.",
-      params: { hint: 'use another id' },
-    })
-    .describe('Unique in the runbook; outputs are named by it, as in $(id.output).'),
-  uses: kindSchema.describe('The kind of step.'),
-  with: z.record(z.string(), z.json()).default({}).describe('What the kind takes.'),
-  when: whenSchema.exactOptional().describe('The step is in the plan only where a param has this value.'),
-  approval: approvalSchema
-    .exactOptional()
-    .describe('Who must give leave before the first effect; the environment says what is asked at least.'),
-  onFail: z
-    .enum(['unwind', 'ask'])
-    .default('unwind')
-    .describe('What follows a failure: unwind, or ask a person for 30m and then unwind.'),
-  timeout: durationSchema({ ms: SECOND_MS }, { ms: DAY_MS })
-    .exactOptional()
-    .describe('Time for one attempt of each of its phases, 1s to 24h. Default the kind’s own.'),
-  tries: z
-    .int()
-    .min(1)
-    .max(TRIES_MAX)
-    .exactOptional()
-    .describe('Tries of each of its phases, with a probe between them. Default the kind’s own, 3.'),
-  parallel: later('parallel comes with a later version.', 'write its steps one below the other'),
-  window: nameSchema
-    .exactOptional()
-    .describe('A window of the environment. Comes with a later version: a plan refuses it.'),
-  rollback: later('rollback on a step comes with a later version.', 'write it once, beside steps'),
+const blockSchema = exact({
+  id: idSchema,
+  parallel: z
+    .array(branchSchema, 'a list of steps')
+    .min(2, 'at least 2 steps')
+    .max(BRANCHES_MAX, `at most ${BRANCHES_MAX} steps`)
+    .describe('Steps beside each other. The next entry begins when all of them have ended.'),
+  when: whenSchema.exactOptional(),
+  approval: approvalOfStep,
+  window: windowOfStep,
+  rollback: rollbackOfStep,
+  uses: refusedKey({
+    message: 'The entry has uses and parallel, expected one of the two.',
+    hint: 'put the step that uses it into parallel, or above',
+  }),
 });
+
+/** Exactly one of `uses` and `parallel`; which of the two says which keys there are. */
+const entrySchema = z.union([stepSchema, blockSchema]);
 
 /** The file, key by key. What only the whole shows (ids, references) is checked after it. */
 export const runbookSchema = exact({
@@ -120,7 +183,7 @@ export const runbookSchema = exact({
     .default({ within: ROLLBACK_WITHIN_MS })
     .describe('The rollback objective.'),
   steps: z
-    .array(stepSchema, 'a list of steps')
+    .array(entrySchema, 'a list of steps')
     .min(1, 'at least 1 step')
     .max(STEPS_MAX, `at most ${STEPS_MAX} steps`)
     .describe('What is done, in the order written.'),
@@ -136,7 +199,7 @@ export function parseRunbook(text: string, file: string): Runbook {
   const parsed = runbookSchema.safeParse(source.value);
   if (!parsed.success) {
     const at = { base: [], value: source.value, code: 'RunbookInvalid' as const };
-    throw new PlanProblem(withoutEchoes(problemsOf(parsed.error, source, at)));
+    throw new PlanProblem(problemsOf(unfolded(parsed.error, source.value), source, at));
   }
   const { name, description, params, rollback, steps } = parsed.data;
   const runbook: Runbook = {
@@ -144,17 +207,12 @@ export function parseRunbook(text: string, file: string): Runbook {
     ...(description === undefined ? {} : { description }),
     params: params as Record<string, ParamDeclaration>,
     rollback: { withinMs: rollback.within },
-    steps: steps.map(({ timeout, ...step }) => ({
-      id: step.id,
-      uses: step.uses as ProcedureName,
-      with: step.with as { [key: string]: Json },
-      onFail: step.onFail,
-      ...(step.when === undefined ? {} : { when: step.when }),
-      ...(step.approval === undefined ? {} : { approval: step.approval }),
-      ...(step.window === undefined ? {} : { window: step.window }),
-      ...(timeout === undefined ? {} : { timeoutMs: timeout }),
-      ...(step.tries === undefined ? {} : { tries: step.tries }),
-    })),
+    steps: steps.flatMap((entry, index) => stepsOf(entry, ['steps', index])),
+    blocks: steps.flatMap((entry, index): Block[] => {
+      if (!('parallel' in entry)) return [];
+      const { id, approval } = entry;
+      return [{ id, path: ['steps', index], ...(approval === undefined ? {} : { approval }) }];
+    }),
     source,
   };
   const found = new Collector(source);
@@ -164,18 +222,59 @@ export function parseRunbook(text: string, file: string): Runbook {
   return runbook;
 }
 
-/**
- * An entry with `parallel` has no `uses`, and a condition on an output has no `param`: to say so would only hide why it is
- * refused.
- */
-function withoutEchoes(problems: Problem[]): Problem[] {
-  const pointers = problems.map(({ pointer }) => pointer);
-  return problems.filter(({ pointer }) => {
-    const owner = pointer.slice(0, pointer.lastIndexOf('/'));
-    if (pointer.endsWith('/uses')) return !pointers.includes(`${owner}/parallel`);
-    const output = `${owner}/output`;
-    return !owner.endsWith('/when') || pointer === output || !pointers.includes(output);
+type Entry = z.output<typeof entrySchema>;
+type Branch = z.output<typeof branchSchema>;
+
+function stepsOf(entry: Entry, path: Path): RunbookStep[] {
+  if (!('parallel' in entry)) return [stepOf(entry, path)];
+  const { id, parallel, when, window } = entry;
+  return parallel.map((branch, index): RunbookStep => {
+    const step = stepOf(branch, [...path, 'parallel', index]);
+    const inherited = splitConditions(when);
+    return {
+      ...step,
+      block: id,
+      ...((step.window ?? window) === undefined ? {} : { window: step.window ?? window }),
+      when: [...inherited.when, ...step.when],
+      whenOutputs: [...inherited.whenOutputs, ...step.whenOutputs],
+    };
   });
+}
+
+function stepOf(entry: z.output<typeof stepSchema> | Branch, path: Path): RunbookStep {
+  const { id, uses, when, onFail, window, timeout, tries } = entry;
+  const approval = entry.approval as ApprovalAsked | undefined;
+  return {
+    id,
+    path,
+    uses: uses as ProcedureName,
+    with: entry.with,
+    onFail,
+    ...splitConditions(when),
+    ...(approval === undefined ? {} : { approval }),
+    ...(window === undefined ? {} : { window }),
+    ...(timeout === undefined ? {} : { timeoutMs: timeout }),
+    ...(tries === undefined ? {} : { tries }),
+  };
+}
+
+/** Of an entry that fits neither form the problems of the form that was meant: `parallel` says which. */
+function unfolded(error: z.ZodError, value: unknown): z.ZodError {
+  const issues = error.issues.flatMap((issue): z.core.$ZodIssue[] => {
+    if (issue.code !== 'invalid_union' || issue.path[0] !== 'steps' || issue.path.length !== 2)
+      return [issue];
+    const entry = (value as { steps: unknown[] }).steps[issue.path[1] as number];
+    const isBlock = entry !== null && typeof entry === 'object' && Object.hasOwn(entry, 'parallel');
+    const own = (issue.errors as z.core.$ZodIssue[][])[isBlock ? 1 : 0] ?? [];
+    // A block in a block has no `uses`: to say so would only hide why it is refused.
+    const nested = own.flatMap(({ path }) =>
+      path.at(-1) === 'parallel' ? [path.slice(0, -1).join('/')] : [],
+    );
+    return own
+      .filter(({ path }) => path.at(-1) !== 'uses' || !nested.includes(path.slice(0, -1).join('/')))
+      .map((one) => ({ ...one, path: [...issue.path, ...one.path] }));
+  });
+  return new z.ZodError(issues);
 }
 
 function checkName({ name, source }: Runbook, file: string): Problem[] {
@@ -186,22 +285,21 @@ function checkName({ name, source }: Runbook, file: string): Problem[] {
   return [{ ...source.place(['name']), code: 'RunbookInvalid', message, hint: `write  name: ${expected}` }];
 }
 
-function checkIds({ steps, source }: Runbook): Problem[] {
-  return steps.flatMap(({ id }, index) => {
-    const first = steps.findIndex((step) => step.id === id);
-    if (first === index) return [];
-    const line = source.place(['steps', first, 'id']).line;
+function checkIds({ steps, blocks, source }: Runbook): Problem[] {
+  const entries = [...steps, ...blocks].toSorted(
+    (one, other) => placeOf(source, one) - placeOf(source, other),
+  );
+  return entries.flatMap(({ id, path }, index) => {
+    const first = entries.find((entry) => entry.id === id);
+    if (first === undefined || first === entries[index]) return [];
+    const line = source.place([...first.path, 'id']).line;
     const message = `Step '${id}' stands here a second time, first in line ${line}, expected each id once.`;
-    return [
-      {
-        ...source.place(['steps', index, 'id']),
-        code: 'RunbookInvalid' as const,
-        message,
-        hint: 'use another id',
-      },
-    ];
+    const place = source.place([...path, 'id']);
+    return [{ ...place, code: 'RunbookInvalid' as const, message, hint: 'use another id' }];
   });
 }
+
+const placeOf = (source: Source, { path }: { path: Path }): number => source.place([...path, 'id']).line;
 
 function checkDefaults({ params, source }: Runbook): Problem[] {
   return Object.entries(params).flatMap(([name, declaration]) => {

@@ -47,7 +47,7 @@ export async function unansweredDecisions(pool: Pool, olderMs: number, limit: nu
 export async function readVotes(
   pool: Pool,
   run: number,
-  phase: string,
+  step: string,
 ): Promise<{ evidence: string | null; approvals: Decision[]; steered: string[] }> {
   const { rows } = await pool.query<{
     evidence: string | null;
@@ -59,11 +59,11 @@ export async function readVotes(
       with counted as (
         select d.* from countdown.decisions d where d.run = $1 and d.seq is not null and d.refused is null)
       select
-        (select a.evidence from countdown.approvals a where a.run = $1 and a.phase = $2) as evidence,
-        (select json_agg(c.body order by c.seq) from counted c join countdown.phases p on p.run = $1 and p.phase = $2
-          where c.kind = 'approve' and c.subject = p.step) as approvals,
+        (select a.evidence from countdown.approvals a where a.run = $1 and a.step = $2) as evidence,
+        (select json_agg(c.body order by c.seq) from counted c
+          where c.kind = 'approve' and c.subject = $2) as approvals,
         array(select distinct c.person from counted c where c.kind = any ($3)) as steered`,
-    values: [run, phase, STEERING],
+    values: [run, step, STEERING],
   });
   const [found] = rows;
   return {

@@ -57,7 +57,7 @@ export function outputsIn(outcomes: Outcomes | null): Record<string, Record<stri
 }
 
 function storedOutcome(body: Omit<StoredOutcome, 'seq'>, seq: number): StoredOutcome {
-  const { result, verdict, summary, output, binds, answer, print, error } = body;
+  const { result, verdict, summary, output, binds, answer, leaveOut, print, error } = body;
   return {
     seq,
     result,
@@ -66,6 +66,7 @@ function storedOutcome(body: Omit<StoredOutcome, 'seq'>, seq: number): StoredOut
     ...(output === undefined ? {} : { output }),
     ...(binds === undefined ? {} : { binds }),
     ...(answer === undefined ? {} : { answer }),
+    ...(leaveOut === undefined ? {} : { leaveOut }),
     ...(print === undefined ? {} : { print }),
     ...(error === undefined ? {} : { error }),
   };

@@ -40,6 +40,7 @@ export type StoredOutcome = {
   output?: Record<string, Json>;
   binds?: Record<string, Json>;
   answer?: 'no' | 'yes' | 'partly' | 'unknown';
+  leaveOut?: true;
   /** Fingerprints. */
   print?: { state: string; data: string | null };
   /** Where result is failed. */
@@ -119,7 +120,7 @@ export type WorkerStore = {
   /** Approving decision rows of this approval that are journalled, and everybody who steered the run. */
   votes(
     run: number,
-    phase: string,
+    step: string,
   ): Promise<{ evidence: string | null; approvals: Decision[]; steered: string[] }>;
   /** Replaces the phase's progress; a side table, never journalled. */
   saveProgress(row: { run: number; phase: string; progress: Record<string, Json> }): Promise<void>;
@@ -142,7 +143,7 @@ export type PhaseView = {
 };
 
 export type ApprovalView = {
-  phase: string;
+  /** The step, or the block of parallel steps, that is approved. */
   step: string;
   state: 'open' | 'granted' | 'rejected' | 'expired' | 'voided';
   evidence: string;

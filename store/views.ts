@@ -23,8 +23,8 @@ const PHASES = `select json_agg(json_build_object(
   where p.run = r.run`;
 
 const APPROVALS = `select json_agg(json_build_object(
-    'phase', a.phase, 'step', a.step, 'state', a.state, 'evidence', a.evidence, 'round', a.round, 'from', a.quorum,
-    'openedAt', ${iso('a.opened_at')}, 'dueAt', ${iso('a.due_at')}) order by a.opened_at, a.phase)
+    'step', a.step, 'state', a.state, 'evidence', a.evidence, 'round', a.round, 'from', a.quorum,
+    'openedAt', ${iso('a.opened_at')}, 'dueAt', ${iso('a.due_at')}) order by a.opened_at, a.step)
   from countdown.approvals a where a.run = r.run`;
 
 const DECISIONS = `select json_agg(json_build_object(

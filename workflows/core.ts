@@ -10,12 +10,13 @@ import { SUMMARY_BYTES_MAX } from '../procedures/limits.ts';
 import { NEVER_STARTED, NOBODY_KNOWS } from '../procedures/errors.ts';
 import { type Direction, type Plan, isWait } from '../procedures/plan.ts';
 import { isTerminal } from '../procedures/states.ts';
-import { type Moment, leadingPhases, stepForward } from './forward.ts';
+import { type Moment, close, gatesOf, stepForward } from './forward.ts';
 import type { Begun, OpenApproval, PhaseAnswer, RecordRow } from './messages.ts';
 import {
   CLOSED,
   type CoreState,
   type PhaseRecord,
+  askedOf,
   movePhase,
   moveRun,
   phaseOf,
@@ -44,7 +45,7 @@ export type Outcome =
 export type Event =
   | { kind: 'begun'; begun: Begun; unwind: boolean }
   | { kind: 'recorded' }
-  | { kind: 'opened'; phase: string; evidence: string }
+  | { kind: 'opened'; step: string; evidence: string }
   | { kind: 'phase'; phase: string; direction: Direction; try: number; outcome: Outcome }
   | { kind: 'print'; target: string; direction: 'before' | 'after'; try: number; outcome: Outcome };
 
@@ -54,7 +55,7 @@ const SETTLE_TURNS_MAX = 10_000;
 export function settle(plan: Plan, state: CoreState, now: number, draining = false): void {
   const moment: Moment = { now, draining };
   for (let turn = 0; turn < SETTLE_TURNS_MAX; turn += 1) {
-    if (!step(plan, state, moment)) {
+    if (!advance(plan, state, moment)) {
       if (state.recording === 0) state.recording = state.outbox.length;
       return;
     }
@@ -62,7 +63,7 @@ export function settle(plan: Plan, state: CoreState, now: number, draining = fal
   throw new Error('The core does not come to rest: this is a bug.');
 }
 
-function step(plan: Plan, state: CoreState, moment: Moment): boolean {
+function advance(plan: Plan, state: CoreState, moment: Moment): boolean {
   if (state.planHash === null || isTerminal(state.run) || state.run === 'stuck') return false;
   if (state.run === 'planned') {
     moveRun(state, 'start', {});
@@ -110,8 +111,8 @@ export function wanted(plan: Plan, state: CoreState): Act[] {
       try: print.try,
     });
   }
-  for (const [phase, approval] of Object.entries(state.approvals)) {
-    if (approval.state === 'opening') acts.push(openAct(plan, state, phase));
+  for (const [step, approval] of Object.entries(state.approvals)) {
+    if (approval.state === 'opening') acts.push(openAct(plan, state, step));
   }
   return acts;
 }
@@ -121,21 +122,20 @@ function isLeaving(state: CoreState): boolean {
   return state.cause !== null && state.run !== 'unwinding' && state.run !== 'stuck';
 }
 
-function openAct(plan: Plan, state: CoreState, phase: string): Act {
-  const approval = state.approvals[phase];
-  const planned = phaseOf(plan, phase);
+function openAct(plan: Plan, state: CoreState, step: string): Act {
+  const approval = state.approvals[step];
+  const { leading, from } = askedOf(plan, step);
   return {
-    key: `open/${phase}/${approval?.opened}`,
+    key: `open/${step}/${approval?.opened}`,
     kind: 'open',
     input: {
       plan: state.planHash ?? '',
-      phase,
-      step: planned.step,
-      leading: leadingPhases(plan, planned),
+      step,
+      leading,
       round: approval?.round ?? 1,
       opened: approval?.opened ?? 1,
       dueAt: approval?.dueAt ?? 0,
-      from: planned.waitsFor?.approval?.from ?? {},
+      from,
     },
   };
 }
@@ -161,7 +161,7 @@ export function apply(plan: Plan, state: CoreState, event: Event, now: number): 
       state.recording = 0;
       return;
     case 'opened':
-      return opened(state, event.phase, event.evidence);
+      return opened(state, event.step, event.evidence);
     case 'print':
       return printed(state, event);
     case 'phase': {
@@ -219,8 +219,8 @@ function adopt(plan: Plan, state: CoreState, known: Begun['journal'][number]): v
   if (phase.undo !== undefined && !state.noReturn) state.stack.push(known.phase);
 }
 
-function opened(state: CoreState, phase: string, evidence: string): void {
-  const approval = state.approvals[phase];
+function opened(state: CoreState, step: string, evidence: string): void {
+  const approval = state.approvals[step];
   if (approval?.state !== 'opening') return;
   if (approval.evidence !== '' && approval.evidence !== evidence) {
     approval.past.push(approval.evidence);
@@ -228,9 +228,8 @@ function opened(state: CoreState, phase: string, evidence: string): void {
     approval.round += 1;
     write(state, {
       kind: 'approval',
-      phase,
       state: 'open',
-      body: { evidence, round: approval.round, voided: true },
+      body: { step, evidence, round: approval.round, voided: true },
     });
   }
   approval.evidence = evidence;
@@ -260,6 +259,7 @@ function ranTo(
     record.verdict = verdict;
     record.doneAt = now;
     if (verdict !== 'pass' && verdict !== 'warn') record.failed = cut(summary);
+    else if (outcome.answer.leaveOut === true) leaveOut(plan, state, phase, cut(summary));
     return;
   }
   if (outcome.end === 'failed' && !NOBODY_KNOWS.includes(outcome.type)) {
@@ -276,6 +276,18 @@ function ranTo(
     return tellPhase(state, phase, 'withdraw', { summary: 'cut short; it has no effect' });
   }
   tellPhase(state, phase, 'lose', { summary: cut(outcome.message) });
+}
+
+/** The condition does not hold: what it decides about is skipped, and what nobody waits for any more is asked no longer. */
+function leaveOut(plan: Plan, state: CoreState, phase: string, why: string): void {
+  const left = phaseOf(plan, phase).decides ?? [];
+  for (const id of left) tellPhase(state, id, 'skip', { summary: `left out: ${why}` });
+  for (const [step, approval] of Object.entries(state.approvals)) {
+    const isAsked = ['opening', 'open', 'refreshing'].includes(approval.state);
+    const gates = gatesOf(plan, step);
+    if (isAsked && gates.every(({ id }) => recordOf(state, id).state === 'skipped'))
+      close(state, step, approval, 'voided', null);
+  }
 }
 
 /** Refused before its intent row: nothing was started, and no undo is owed. */

@@ -9,9 +9,10 @@ import type { Decision, DecisionAnswer } from './messages.ts';
 import {
   type ApprovalRecord,
   type CoreState,
+  askedOf,
   desk,
-  phaseOf,
   moveRun,
+  phaseOf,
   recordOf,
   tellPhase,
   write,
@@ -93,28 +94,16 @@ export function decide(plan: Plan, state: CoreState, decision: Decision, now: nu
 
 const short = (hash: string | null): string => (hash ?? 'unknown').slice(0, 12);
 
-/** The approval of a step: its latest, open or closed. */
-function approvalOf(
-  plan: Plan,
-  state: CoreState,
-  step: string,
-): { phase: string; approval: ApprovalRecord } | undefined {
-  const found = Object.entries(state.approvals).find(([phase]) => phaseOf(plan, phase).step === step);
-  return found === undefined ? undefined : { phase: found[0], approval: found[1] };
-}
-
 function judgeVote(plan: Plan, state: CoreState, decision: Decision, now: number): Refused | undefined {
   const step = decision.subject ?? '';
-  const found = approvalOf(plan, state, step);
-  if (found === undefined || found.approval.state === 'opening') {
+  const approval = state.approvals[step];
+  const asked = plan.approvals[step];
+  if (approval === undefined || asked === undefined || approval.state === 'opening') {
     return refuse(
       'NotAsked',
       `${step} does not wait for an approval yet. Nothing was counted; you will be asked.`,
     );
   }
-  const { phase, approval } = found;
-  const asked = phaseOf(plan, phase).waitsFor?.approval;
-  if (asked === undefined) return refuse('NotAsked', `${step} needs no approval. Nothing was counted.`);
   const at = clock(approval.closedAt ?? approval.dueAt);
   if (
     approval.state === 'expired' ||
@@ -269,13 +258,12 @@ function steer(state: CoreState, decision: Decision, now: number): void {
 
 function vote(plan: Plan, state: CoreState, decision: Decision, now: number): DecisionAnswer {
   const step = decision.subject ?? '';
-  const found = approvalOf(plan, state, step);
-  const from = found === undefined ? undefined : phaseOf(plan, found.phase).waitsFor?.approval?.from;
-  if (found === undefined || from === undefined) throw new Error(`${step} has no approval.`);
-  const { phase, approval } = found;
+  const approval = state.approvals[step];
+  if (approval === undefined) throw new Error(`${step} has no approval.`);
+  const { from } = askedOf(plan, step);
   if (decision.kind === 'reject') {
     approval.votes = [];
-    close(state, phase, approval, 'rejected', now);
+    close(state, step, approval, 'rejected', now);
     state.cause = {
       kind: 'rejected',
       text: `${decision.person} rejected ${step}: ${decision.reason ?? 'no reason given'}`,
@@ -334,28 +322,22 @@ function pause(state: CoreState, decision: Decision, now: number): DecisionAnswe
 function resume(plan: Plan, state: CoreState, decision: Decision, now: number): DecisionAnswer {
   const stoodMs = now - (state.pausedAt ?? now);
   state.pausedAt = null;
-  for (const [phase, approval] of Object.entries(state.approvals)) {
+  for (const [step, approval] of Object.entries(state.approvals)) {
     if (approval.closedAt !== null || approval.state === 'voided') continue;
     approval.dueAt += stoodMs;
-    const { step, waitsFor } = phaseOf(plan, phase);
     if (approval.state !== 'open') continue;
     const { evidence, round, dueAt } = approval;
-    const from = waitsFor?.approval?.from ?? {};
+    const { from } = askedOf(plan, step);
     write(state, {
       kind: 'approval',
-      phase,
       state: 'open',
       body: { step, evidence, round, from, dueAt, openedAt: now },
     });
   }
   moveRun(state, 'resume', {});
-  let isHeld = false;
-  for (const record of Object.values(state.phases)) {
-    if (record.held === null) continue;
-    isHeld = true;
-    if (record.held.until !== null) record.held.until += stoodMs;
+  for (const { held } of Object.values(state.phases)) {
+    if (held !== null && held.until !== null) held.until += stoodMs;
   }
-  if (isHeld) moveRun(state, 'wait', {});
   return { result: 'Accepted', detail: `Accepted. run ${decision.run} goes on.` };
 }
 

@@ -1,14 +1,14 @@
-/** Going forwards: one step of the run's way, from the first phase that is not settled. Each function says whether it moved anything. */
+/** Going forwards: one step of the run's way, of any phase whose predecessors are settled. Each function says whether it moved anything. */
 import { ASK_MS } from '../procedures/limits.ts';
-import { type Phase, type Plan, type Verdict, type Wait, isWait } from '../procedures/plan.ts';
+import { type Approval, type Phase, type Plan, type Verdict, type Wait, isWait } from '../procedures/plan.ts';
 import { stands } from './approvals.ts';
 import {
   type ApprovalRecord,
   type CoreState,
   type PhaseRecord,
+  askedOf,
   movePhase,
   moveRun,
-  phaseOf,
   recordOf,
   stepOf,
   tellPhase,
@@ -39,13 +39,18 @@ function mayStart(state: CoreState, moment: Moment): boolean {
 
 export function stepForward(plan: Plan, state: CoreState, moment: Moment): boolean {
   if (state.cause !== null) return leave(state);
-  const phase = plan.phases.find((one) => !isSettled(recordOf(state, one.id)));
-  if (phase === undefined) {
+  const open = plan.phases.filter(({ id }) => !isSettled(recordOf(state, id)));
+  if (open.length === 0) {
     if (state.outbox.length > 0) return false;
     if (state.run === 'waiting') return go(state);
     moveRun(state, 'succeed', { verdict: runVerdict(state) });
     return true;
   }
+  const reached = open.filter((phase) => phase.after.every((id) => isSettled(recordOf(state, id))));
+  return reached.some((phase) => stepPhase(plan, state, phase, moment)) || rest(state, reached);
+}
+
+function stepPhase(plan: Plan, state: CoreState, phase: Phase, moment: Moment): boolean {
   const record = recordOf(state, phase.id);
   if (record.act !== null) return false;
   if (record.held !== null) return stepHeld(state, phase, record, moment);
@@ -76,6 +81,25 @@ export function stepForward(plan: Plan, state: CoreState, moment: Moment): boole
   }
 }
 
+/** Nothing moves by itself: a run of which no phase is at work, and that needs people, waits. */
+function rest(state: CoreState, reached: readonly Phase[]): boolean {
+  if (state.run !== 'running') return false;
+  const records = reached.map(({ id }) => recordOf(state, id));
+  if (records.some((record) => record.act !== null || record.state === 'running')) return false;
+  const held = records.find((record) => record.held !== null);
+  if (held !== undefined) {
+    moveRun(state, 'wait', { because: held.held?.why ?? null });
+    return true;
+  }
+  const asking = reached.find(
+    ({ id, waitsFor }) =>
+      recordOf(state, id).state === 'waiting' && state.approvals[waitsFor?.approval ?? '']?.state === 'open',
+  );
+  if (asking === undefined) return false;
+  moveRun(state, 'wait', { step: asking.step });
+  return true;
+}
+
 function isSettled(record: PhaseRecord): boolean {
   return (record.state === 'done' && record.failed === null && !record.stale) || record.state === 'skipped';
 }
@@ -90,9 +114,9 @@ function leave(state: CoreState): boolean {
   if (Object.values(state.phases).some((record) => record.act !== null)) return false;
   if (Object.values(state.prints).some((print) => print.act !== null)) return false;
   const because = state.cause?.text ?? 'no reason was given';
-  for (const [phase, approval] of Object.entries(state.approvals)) {
+  for (const [step, approval] of Object.entries(state.approvals)) {
     if (['opening', 'open', 'refreshing'].includes(approval.state))
-      close(state, phase, approval, 'voided', null);
+      close(state, step, approval, 'voided', null);
   }
   for (const [phase, record] of Object.entries(state.phases)) {
     record.held = null;
@@ -131,7 +155,6 @@ function hold(state: CoreState, phase: Phase, why: string, until: number | null)
     ...(record.verdict === null ? {} : { verdict: record.verdict }),
     body: { waitingFor: `a person: ${choices}`, summary: why, until },
   });
-  if (state.run === 'running') moveRun(state, 'wait', { because: why });
   return true;
 }
 
@@ -256,31 +279,36 @@ export function dispatch(
 
 /** The gate before a phase that needs an approval: open, closed, or moved just now. */
 function approve(plan: Plan, state: CoreState, phase: Phase, moment: Moment): 'open' | 'closed' | 'moved' {
-  const asked = phase.waitsFor?.approval;
-  if (asked === undefined) return 'open';
-  const approval = state.approvals[phase.id];
-  if (approval === undefined) {
-    const dueAt = moment.now + asked.expiresMs;
-    state.approvals[phase.id] = freshApproval(dueAt);
+  const step = phase.waitsFor?.approval;
+  if (step === undefined) return 'open';
+  const asked = askedOf(plan, step);
+  const approval = state.approvals[step];
+  if (recordOf(state, phase.id).state === 'pending' && approval?.state !== 'granted') {
+    const dueAt = approval?.dueAt ?? moment.now + asked.expiresMs;
     tellPhase(state, phase.id, 'wait', { waitingFor: 'approval', dueAt });
+    return 'moved';
+  }
+  if (approval === undefined) {
+    // Parallel steps are asked about once, when the last of them has come to its first effect.
+    if (gatesOf(plan, step).some(({ id }) => recordOf(state, id).state === 'pending')) return 'closed';
+    state.approvals[step] = freshApproval(moment.now + asked.expiresMs);
     return 'moved';
   }
   if (approval.state === 'granted') return 'open';
   if (moment.now >= approval.dueAt) {
-    close(state, phase.id, approval, 'expired', moment.now);
-    state.cause = { kind: 'expired', text: `The approval of ${phase.step} expired` };
+    close(state, step, approval, 'expired', moment.now);
+    state.cause = { kind: 'expired', text: `The approval of ${step} expired` };
     return 'moved';
   }
   switch (approval.state) {
     case 'refreshing':
+      if (!asked.leading.every((id) => isSettled(recordOf(state, id)))) return 'closed';
       // The leading phases are settled again: what they found is hashed anew.
       approval.state = 'opening';
       approval.opened += 1;
       return 'moved';
     case 'open':
-      return stands(asked.from, approval.votes)
-        ? grant(plan, state, phase, approval, asked.freshMs, moment)
-        : waitForVotes(state, phase);
+      return stands(asked.from, approval.votes) ? grant(state, step, asked, approval, moment) : 'closed';
     case 'opening':
     case 'rejected':
     case 'expired':
@@ -289,59 +317,47 @@ function approve(plan: Plan, state: CoreState, phase: Phase, moment: Moment): 'o
   }
 }
 
+/** The phases that wait for an approval: the first effect of the step, or of each parallel step of the block. */
+export function gatesOf(plan: Plan, step: string): Phase[] {
+  return plan.phases.filter(({ waitsFor }) => waitsFor?.approval === step);
+}
+
 function freshApproval(dueAt: number): ApprovalRecord {
   return { state: 'opening', evidence: '', round: 1, opened: 1, dueAt, votes: [], past: [], closedAt: null };
 }
 
-function waitForVotes(state: CoreState, phase: Phase): 'closed' | 'moved' {
-  if (state.run !== 'running') return 'closed';
-  moveRun(state, 'wait', { step: phase.step });
-  return 'moved';
-}
-
 /** The quorum stands: an inspection that is too old is run again first; another digest will void the votes. */
 function grant(
-  plan: Plan,
   state: CoreState,
-  phase: Phase,
+  step: string,
+  asked: Approval,
   approval: ApprovalRecord,
-  freshMs: number,
   moment: Moment,
 ): 'moved' {
-  const leading = leadingPhases(plan, phase).map((id) => recordOf(state, id));
-  if (leading.some((record) => record.state === 'done' && moment.now - (record.doneAt ?? 0) > freshMs)) {
+  const leading = asked.leading.map((id) => recordOf(state, id));
+  const isOld = (record: PhaseRecord) => moment.now - (record.doneAt ?? 0) > asked.freshMs;
+  if (leading.some((record) => record.state === 'done' && isOld(record))) {
     approval.state = 'refreshing';
     for (const record of leading) record.stale = record.state === 'done';
   } else {
-    close(state, phase.id, approval, 'granted', moment.now);
+    close(state, step, approval, 'granted', moment.now);
   }
   return 'moved';
 }
 
-export function leadingPhases(plan: Plan, phase: Phase): string[] {
-  const ids = stepOf(plan, phase.step).phases;
-  return ids
-    .slice(0, ids.indexOf(phase.id))
-    .filter((id) => phaseOf(plan, id).effect === 'none' && !isWait(phaseOf(plan, id).run));
-}
-
 export function close(
   state: CoreState,
-  phase: string,
+  step: string,
   approval: ApprovalRecord,
   how: 'granted' | 'rejected' | 'expired' | 'voided',
   at: number | null,
 ): void {
   approval.state = how;
   approval.closedAt = at;
+  const { evidence, round, votes } = approval;
   write(state, {
     kind: 'approval',
-    phase,
     state: how,
-    body: {
-      evidence: approval.evidence,
-      round: approval.round,
-      votes: approval.votes.map((vote) => vote.id),
-    },
+    body: { step, evidence, round, votes: votes.map((vote) => vote.id) },
   });
 }

@@ -26,6 +26,8 @@ export type PhaseAnswer = {
   /** sha256 of output and binds; of state and data for a fingerprint. */
   digest: string;
   answer?: ProbeAnswer;
+  /** Of a condition that does not hold: the phases that it decides about are left out. */
+  leaveOut?: true;
 };
 
 export type DecisionKind = 'approve' | 'reject' | 'abort' | 'retry' | 'skip' | 'resolve' | 'pause' | 'resume';
@@ -35,7 +37,7 @@ export type Decision = {
   id: string;
   run: number;
   kind: DecisionKind;
-  /** The step that is approved or rejected; the phase that is retried, skipped or resolved; null for abort. */
+  /** The step or block that is approved or rejected; the phase that is retried, skipped or resolved; null for abort. */
   subject: string | null;
   person: string;
   /** The person's groups, read by the door at that moment. */
@@ -100,9 +102,9 @@ export type OpenApproval = {
   run: number;
   plan: string;
   key: string;
-  phase: string;
+  /** What is approved: a step, or a block of parallel steps. */
   step: string;
-  /** Phases of the step without an effect, whose `binds` the digest covers. */
+  /** Phases without an effect, whose `binds` the digest covers. */
   leading: string[];
   round: number;
   /** Grows with each time that the evidence is hashed. */

@@ -44,7 +44,7 @@ export function makePerform({ run, plan, unwind }: LaunchInput): (act: Act) => P
         return { kind: 'recorded' };
       case 'open': {
         const { evidence } = await recorder.openApproval({ ...act.input, run, key: `${prefix}/${act.key}` });
-        return { kind: 'opened', phase: act.input.phase, evidence };
+        return { kind: 'opened', step: act.input.step, evidence };
       }
       case 'phase': {
         const { phase, direction, try: tried } = act;

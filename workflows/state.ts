@@ -1,5 +1,14 @@
 /** The state of the core: JSON and nothing else, so that continue-as-new carries all there is. */
-import type { Direction, Json, Phase, Plan, ProbeAnswer, Step, Verdict } from '../procedures/plan.ts';
+import type {
+  Approval,
+  Direction,
+  Json,
+  Phase,
+  Plan,
+  ProbeAnswer,
+  Step,
+  Verdict,
+} from '../procedures/plan.ts';
 import { fingerprintPhase } from '../procedures/plan.ts';
 import {
   type PhaseEvent,
@@ -86,6 +95,7 @@ export type CoreState = {
   phases: Record<string, PhaseRecord>;
   /** Phases whose undo is owed, in order of their first start. */
   stack: string[];
+  /** By step or block, as `Plan.approvals`. */
   approvals: Record<string, ApprovalRecord>;
   prints: Record<string, PrintRecord>;
   /** Set once: the run leaves its way, by stopping or by unwinding. */
@@ -171,6 +181,12 @@ export function phaseOf(plan: Plan, id: string): Phase {
   const phase = plan.phases.find((one) => one.id === id);
   if (phase === undefined) throw new Error(`The plan has no phase '${id}'.`);
   return phase;
+}
+
+export function askedOf(plan: Plan, step: string): Approval {
+  const asked = plan.approvals[step];
+  if (asked === undefined) throw new Error(`The plan asks for no approval of '${step}'.`);
+  return asked;
 }
 
 export function stepOf(plan: Plan, id: string): Step {

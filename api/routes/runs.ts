@@ -213,9 +213,8 @@ async function checkFreeze(c: ApiContext, deps: ApiDeps, environment: Environmen
 
 /** Throws QuorumImpossible where an approval of the plan can never be given once this person asks. */
 function checkQuorum(plan: Plan, environment: Environment, requester: string): void {
-  for (const { step, waitsFor } of plan.phases) {
-    if (waitsFor?.approval === undefined) continue;
-    const detail = quorumPossible(step, waitsFor.approval, environment, requester);
+  for (const [step, approval] of Object.entries(plan.approvals)) {
+    const detail = quorumPossible(step, approval, environment, requester);
     if (detail === undefined) continue;
     throw new ApiProblem('QuorumImpossible', detail, {
       errors: [

@@ -52,6 +52,8 @@ create table countdown.phases (
   run integer not null references countdown.runs,
   phase text not null,
   ordinal integer not null,
+  -- Phases that must be done or skipped before it starts.
+  after text[] not null,
   step text not null,
   title text not null,
   effect text not null,
@@ -87,7 +89,7 @@ create table countdown.prints (
 
 create table countdown.approvals (
   run integer not null references countdown.runs,
-  phase text not null,
+  -- What is approved: a step, or a block of parallel steps.
   step text not null,
   state text not null check (state in ('open', 'granted', 'rejected', 'expired', 'voided')),
   evidence text not null,
@@ -95,7 +97,7 @@ create table countdown.approvals (
   quorum json not null,
   opened_at timestamptz not null,
   due_at timestamptz not null,
-  primary key (run, phase)
+  primary key (run, step)
 );
 
 -- As the door wrote it; it counts once the worker has journalled it (seq).
@@ -178,7 +180,7 @@ create table countdown.journal (
   prev text not null,
   hash text not null,
   primary key (run, seq, environment),
-  check ((phase is not null) = (kind in ('phase', 'approval', 'intent', 'outcome'))),
+  check ((phase is not null) = (kind in ('phase', 'intent', 'outcome'))),
   check (kind not in ('intent', 'outcome') or num_nulls(direction, try, attempt) = 0)
 );
 create unique index journal_key on countdown.journal (run, key) where key is not null;

@@ -128,11 +128,11 @@ declare
 begin
   -- The row that opens an approval says all of it; later ones say what changed.
   if b ? 'from' then
-    insert into countdown.approvals as a (run, phase, step, state, evidence, round, quorum, opened_at, due_at)
+    insert into countdown.approvals as a (run, step, state, evidence, round, quorum, opened_at, due_at)
     values (
-      j.run, j.phase, b ->> 'step', b ->> 'state', b ->> 'evidence', (b ->> 'round')::integer, (b -> 'from')::json,
+      j.run, b ->> 'step', b ->> 'state', b ->> 'evidence', (b ->> 'round')::integer, (b -> 'from')::json,
       to_timestamp((b ->> 'openedAt')::numeric / 1000), to_timestamp((b ->> 'dueAt')::numeric / 1000))
-    on conflict (run, phase) do update set
+    on conflict (run, step) do update set
       state = excluded.state, evidence = excluded.evidence, round = excluded.round, quorum = excluded.quorum,
       due_at = excluded.due_at;
   else
@@ -140,7 +140,7 @@ begin
       state = b ->> 'state',
       evidence = coalesce(b ->> 'evidence', a.evidence),
       round = coalesce((b ->> 'round')::integer, a.round)
-    where a.run = j.run and a.phase = j.phase;
+    where a.run = j.run and a.step = b ->> 'step';
   end if;
 end $$;
 

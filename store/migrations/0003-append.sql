@@ -59,7 +59,7 @@ returns countdown.appended language plpgsql as $$
 declare
   answer countdown.appended;
   latest countdown.journal;
-  place integer;
+  before text[];
   earlier text;
 begin
   select o.seq, o.body into answer.stored_seq, answer.stored from countdown.journal o
@@ -88,9 +88,9 @@ begin
     answer.detail := format('Run %s unwinds, so %s cannot start.', j.run, j.phase);
     return answer;
   end if;
-  select p.ordinal into place from countdown.phases p where p.run = j.run and p.phase = j.phase;
+  select p.after into before from countdown.phases p where p.run = j.run and p.phase = j.phase;
   select format('%s is %s', e.phase, e.state) into earlier from countdown.phases e
-  where e.run = j.run and e.ordinal < place and e.state not in ('done', 'skipped') order by e.ordinal limit 1;
+  where e.run = j.run and e.phase = any (before) and e.state not in ('done', 'skipped') order by e.ordinal limit 1;
   if found then
     answer.refused := 'OutOfOrder';
     answer.detail := format('%s cannot start yet: %s, and earlier phases must be done or skipped.', j.phase, earlier);

@@ -13,8 +13,9 @@ create type countdown.created as (
 
 create function countdown.fill_read_model(p_run integer, plan jsonb) returns void language plpgsql as $$
 begin
-  insert into countdown.phases (run, phase, ordinal, step, title, effect)
-  select p_run, p.value ->> 'id', p.ordinality, p.value ->> 'step', p.value ->> 'title', p.value ->> 'effect'
+  insert into countdown.phases (run, phase, ordinal, after, step, title, effect)
+  select p_run, p.value ->> 'id', p.ordinality, array(select jsonb_array_elements_text(p.value -> 'after')),
+    p.value ->> 'step', p.value ->> 'title', p.value ->> 'effect'
   from jsonb_array_elements(plan -> 'phases') with ordinality p;
   insert into countdown.prints (run, target)
   select p_run, f.value ->> 'target' from jsonb_array_elements(plan -> 'fingerprints') f;

@@ -23,17 +23,22 @@ describe('the first launch', () => {
     );
     expect(digest(plan)).toBe(digest(golden));
     expect(digest(plan)).toMatchInlineSnapshot(
-      `"9ff75e9d3704d4e2a0ceb49d46c27b4a3f10ef6433769bc31d0b32804334ec38"`,
+      `"041bb417faf1a8914a60dda30599ebb9bf5085b0f76dda2a23727b6eb67a2580"`,
     );
   });
 
   test('asks twice: before the first effect of the import, and at the point of no return for what is below', () => {
-    const asked = launch().phases.filter(({ waitsFor }) => waitsFor !== undefined);
+    const { phases, approvals } = launch();
+    const asking = phases.filter(({ waitsFor }) => waitsFor !== undefined);
+    expect(asking.map(({ id, waitsFor }) => [id, waitsFor?.approval])).toEqual([
+      ['database/hold-writes', 'database'],
+      ['keep', 'keep'],
+    ]);
     expect(
-      asked.map(({ id, waitsFor }) => [id, waitsFor?.approval?.from, waitsFor?.approval?.covers]),
+      Object.entries(approvals).map(([step, { from, covers, leading }]) => [step, from, covers, leading]),
     ).toEqual([
-      ['database/hold-writes', { sre: 1, owner: 1 }, ['database']],
-      ['keep', { sre: 1, owner: 1 }, ['open']],
+      ['database', { sre: 1, owner: 1 }, ['database'], ['database/inspect', 'database/backup']],
+      ['keep', { sre: 1, owner: 1 }, ['open'], []],
     ]);
   });
 

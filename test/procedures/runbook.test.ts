@@ -11,7 +11,17 @@ test('defaults are filled in', () => {
     name: 'x',
     params: {},
     rollback: { withinMs: 3_600_000 },
-    steps: [{ id: 'a', uses: 'wait', with: { for: '5m' }, onFail: 'unwind' }],
+    steps: [
+      {
+        id: 'a',
+        path: ['steps', 0],
+        uses: 'wait',
+        with: { for: '5m' },
+        when: [],
+        whenOutputs: [],
+        onFail: 'unwind',
+      },
+    ],
   });
 });
 
@@ -29,6 +39,9 @@ steps:
     steps: [
       {
         id: 'a',
+        path: ['steps', 0],
+        when: [],
+        whenOutputs: [],
         uses: 'app.switch',
         with: { to: 'b' },
         onFail: 'ask',
@@ -145,7 +158,6 @@ test.each([
 });
 
 test.each([
-  ['parallel', '{ parallel: [], id: a }', 'parallel comes with a later version.'],
   [
     'rollback on a step',
     '{ id: a, uses: wait, with: { for: 1s }, rollback: { within: 1m } }',

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { parseRunbook } from '../../procedures/runbook.ts';
 import { leftOutBecause } from '../../procedures/when.ts';
-import { hold, planSteps, planText, problemOf, problemsOf, shipped, wait } from './support.ts';
+import { hold, phase, planSteps, problemOf, wait } from './support.ts';
 
 const head = 'params: { kind: { type: choice, options: [quick, full], default: quick } }\n';
 const full = (step: string) => step.replace(/ \}$/, ', when: { param: kind, is: full } }');
@@ -85,17 +85,22 @@ test.each([
     "Param 'kind' is never 'ful', expected quick or full.",
     'write a value that the param can have',
   ],
-  ['no value', '{ param: kind }', 'steps[0].when.is is missing, expected a value of the param.', 'add is'],
+  [
+    'no value',
+    '{ param: kind }',
+    "The condition on param 'kind' is not complete, expected is and nothing else.",
+    'write  when: { param: NAME, is: VALUE }  or  when: { output: STEP.OUTPUT, above: 10 }',
+  ],
   [
     'a list of values',
     '{ param: kind, is: [quick, full] }',
-    'steps[0].when.is is a list, expected a value of the param.',
+    'steps[0].when.is is a list, expected a value.',
     undefined,
   ],
   [
     'another key',
     '{ param: kind, is: full, not: 1 }',
-    "'not' is not a key in steps[0].when, expected param or is.",
+    "'not' is not a key in steps[0].when, expected param, output, is, above, below, atLeast or atMost.",
     undefined,
   ],
 ])('%s is refused in one sentence when the runbook is read', (_, when, message, hint) => {
@@ -105,13 +110,47 @@ test.each([
   if (hint !== undefined) expect(problem.hint).toBe(hint);
 });
 
-test('a condition on an output is refused as not supported yet, and nothing else is said of it', () => {
-  const text = `name: x\nsteps: [{ id: a, uses: wait, with: { for: 1s }, when: { output: b.rows, above: 10 } }]`;
-  expect(
-    problemsOf(() => parseRunbook(text, 'runbook.yaml')).map(({ code, pointer }) => [code, pointer]),
-  ).toEqual([['NotSupported', '/steps/0/when/output']]);
+test('a condition on an output becomes a phase that decides about the others of its step', () => {
+  const found = '{ id: found, uses: sql.check, with: { target: app-postgres, query: select 1, expect: 1 } }';
+  const asked = hold.replace(/ }$/, ', when: { output: found.value, above: 10 } }');
+  const plan = planSteps([found, asked, wait('last')]);
+  expect(plan.phases.map(({ id, after, decides }) => [id, after, decides])).toEqual([
+    ['found', [], undefined],
+    ['hold/when', ['found'], ['hold/read', 'hold/set']],
+    ['hold/read', ['hold/when'], undefined],
+    ['hold/set', ['hold/read'], undefined],
+    ['last', ['hold/set'], undefined],
+  ]);
+  expect(phase(plan, 'hold/when').run).toEqual({
+    activity: 'when/when/run',
+    params: { conditions: [{ output: 'found.value', words: 'above 10', value: '$(found.value)' }] },
+  });
 });
 
-test('a runbook without conditions has the plan that it had', () => {
-  expect(planText(shipped('runbooks/first-launch.yaml'))).not.toHaveProperty('leftOut');
+test.each([
+  [
+    '{ output: b.rows, above: 10 }',
+    '$(b.rows) names no step of this runbook, expected one that stands above.',
+  ],
+  [
+    '{ output: a.value, above: 10 }',
+    '$(a.value) names a step that does not stand above this one, so it has no outputs yet.',
+  ],
+])('a condition %s is refused', (when, message) => {
+  expect(problemOf(() => planSteps([wait('a').replace(/ }$/, `, when: ${when} }`)])).message).toBe(message);
+});
+
+test.each([
+  [
+    '{ param: kind, output: b.rows, is: 1 }',
+    'The condition names a param or an output, expected one of the two.',
+  ],
+  [
+    '{ output: b.rows }',
+    "The condition on output 'b.rows' is not complete, expected one of is, above, below, atLeast, atMost.",
+  ],
+  ['{ output: b.rows, above: much }', "The condition says 'above much', expected"],
+])('a condition %s cannot stand', (when, message) => {
+  const text = `name: x\nsteps: [{ id: a, uses: wait, with: { for: 1s }, when: ${when} }]`;
+  expect(problemOf(() => parseRunbook(text, 'runbook.yaml')).message).toContain(message);
 });

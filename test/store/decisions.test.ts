@@ -77,13 +77,13 @@ describe('unanswered decisions', () => {
 describe('votes', () => {
   test('are journalled approvals of the step, beside everybody who steered', async () => {
     const run = await newRun(store, planOver('votes'));
-    expect(await store.worker.votes(run, 'move/hold')).toEqual({
+    expect(await store.worker.votes(run, 'move')).toEqual({
       evidence: null,
       approvals: [],
       steered: [],
     });
     const body = { step: 'move', evidence: 'e', round: 1, from: { sre: 1 }, dueAt: 2, openedAt: 1 };
-    await store.worker.record(run, [{ key: 'o', kind: 'approval', phase: 'move/hold', state: 'open', body }]);
+    await store.worker.record(run, [{ key: 'o', kind: 'approval', state: 'open', body }]);
     const given: Decision[] = [
       decision(run, 'v1'),
       decision(run, 'v2', { person: 'ben' }),
@@ -100,7 +100,7 @@ describe('votes', () => {
     }
     await store.api.insertDecision(decision(run, 'v9 not journalled', { person: 'hal' }));
     for (const id of ['v7 refused', 'v8 refused']) await store.api.refuseDecision({ run, id, code: 'No' });
-    const votes = await store.worker.votes(run, 'move/hold');
+    const votes = await store.worker.votes(run, 'move');
     expect({ ...votes, approvals: ids(votes.approvals) }).toEqual({
       evidence: 'e',
       approvals: ['v1', 'v2'],

@@ -54,14 +54,14 @@ async function rolledBack(target: string): Promise<number> {
   await tell(
     run,
     { kind: 'phase', phase: 'move/hold', state: 'waiting', body: { waitingFor: 'approval', dueAt: 2_000 } },
-    { kind: 'approval', phase: 'move/hold', state: 'open', body: asked },
-    { kind: 'approval', phase: 'move/hold', state: 'open', body: { evidence: 'e2', round: 2, voided: true } },
+    { kind: 'approval', state: 'open', body: asked },
+    { kind: 'approval', state: 'open', body: { step: 'move', evidence: 'e2', round: 2, voided: true } },
     { kind: 'run', state: 'waiting', body: { step: 'move' } },
   );
   await decide(run, `${target} vote`, {});
   await tell(
     run,
-    { kind: 'approval', phase: 'move/hold', state: 'granted', body: { evidence: 'e2', round: 2, votes: [] } },
+    { kind: 'approval', state: 'granted', body: { step: 'move', evidence: 'e2', round: 2, votes: [] } },
     { kind: 'run', state: 'running', body: {} },
   );
   const before = { phase: '@thing', direction: 'before', try: 1 } as const;
@@ -132,7 +132,6 @@ test('a rolled-back run says how far it came, what was found and why', async () 
     step: 'move',
     approvals: [
       {
-        phase: 'move/hold',
         step: 'move',
         state: 'granted',
         evidence: 'e2',
@@ -190,9 +189,8 @@ test('an approval that was never opened leaves none behind when it is closed', a
   const run = await newRun(store, planOver('never opened'));
   await tell(run, {
     kind: 'approval',
-    phase: 'move/hold',
     state: 'voided',
-    body: { evidence: '', round: 1, votes: [] },
+    body: { step: 'move', evidence: '', round: 1, votes: [] },
   });
   expect((await store.api.run(run))?.approvals).toEqual([]);
 });

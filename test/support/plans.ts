@@ -18,6 +18,7 @@ export const approval = (from: Record<string, number>, over: Partial<Approval> =
   remindEveryMs: 30_000,
   freshMs: 900_000,
   covers: [],
+  leading: [],
   ...over,
 });
 
@@ -28,9 +29,17 @@ export type PhaseSpec = {
   wait?: 'timer' | 'approval' | 'point-of-no-return';
   limits?: Partial<Limits>;
   noProbe?: true;
+  /** Its answer may leave the other phases of the step out. */
+  decides?: true;
   target?: string;
 };
-export type StepSpec = { id: string; onFail?: 'unwind' | 'ask'; phases: PhaseSpec[] };
+export type StepSpec = {
+  id: string;
+  onFail?: 'unwind' | 'ask';
+  /** Steps that follow each other and name one block are parallel. Their approvals are one: that of the first that asks. */
+  block?: string;
+  phases: PhaseSpec[];
+};
 
 /** Activity names are `test/NAME/run|probe|undo`, NAME being the phase's. */
 export function makePlan(specs: StepSpec[], over: Partial<Plan> = {}): Plan {
@@ -42,6 +51,8 @@ export function makePlan(specs: StepSpec[], over: Partial<Plan> = {}): Plan {
       return phase;
     }),
   );
+  const approvals = placeApprovals(specs, phases);
+  placeAfter(specs, phases);
   const targets = [...new Set(phases.flatMap((phase) => phase.targets))];
   return {
     version: 1,
@@ -50,6 +61,7 @@ export function makePlan(specs: StepSpec[], over: Partial<Plan> = {}): Plan {
     params: {},
     steps: specs.map((step) => makeStep(step, phases)),
     phases,
+    approvals,
     targets: Object.fromEntries(
       targets.map((name) => [name, { kind: 'switch', pool: 'default', digest: '0' }]),
     ),
@@ -66,6 +78,41 @@ export function makePlan(specs: StepSpec[], over: Partial<Plan> = {}): Plan {
   };
 }
 
+function placeAfter(specs: readonly StepSpec[], phases: readonly Phase[]): void {
+  let [before, ends]: [string[], string[]] = [[], []];
+  for (const [index, spec] of specs.entries()) {
+    if (spec.block === undefined || spec.block !== specs[index - 1]?.block) [before, ends] = [ends, []];
+    let after = before;
+    for (const phase of phases.filter((one) => one.step === spec.id)) {
+      phase.after = after;
+      after = [phase.id];
+    }
+    ends.push(...after);
+  }
+}
+
+/** An approval binds to the phases without effect before its phase; it is that of the block where there is one. */
+function placeApprovals(specs: readonly StepSpec[], phases: readonly Phase[]): Record<string, Approval> {
+  const approvals: Record<string, Approval> = {};
+  for (const { id, block, phases: own } of specs) {
+    for (const [index, spec] of own.entries()) {
+      if (spec.approval === undefined) continue;
+      const subject = block ?? id;
+      const ids = own.map(({ name }) => (own.length === 1 ? id : `${id}/${name}`));
+      const leading = ids
+        .slice(0, index)
+        .filter((_, at) => (own[at]?.effect ?? 'none') === 'none' && own[at]?.wait === undefined);
+      approvals[subject] = {
+        ...spec.approval,
+        leading: [...(approvals[subject]?.leading ?? []), ...leading],
+      };
+      const gate = phases.find((phase) => phase.id === ids[index]);
+      if (gate !== undefined) gate.waitsFor = { approval: subject };
+    }
+  }
+  return approvals;
+}
+
 function makeStep(step: StepSpec, phases: Phase[]): Step {
   const own = phases.filter((phase) => phase.step === step.id);
   const order: Effect[] = ['none', 'reversible', 'costly', 'irreversible'];
@@ -75,6 +122,7 @@ function makeStep(step: StepSpec, phases: Phase[]): Step {
     kind: 'test',
     effect,
     onFail: step.onFail ?? 'unwind',
+    ...(step.block === undefined ? {} : { block: step.block }),
     phases: own.map((phase) => phase.id),
   };
 }
@@ -107,6 +155,9 @@ function makePhase(step: StepSpec, spec: PhaseSpec, below: boolean): Phase {
     expected: { runMs: 10, undoMs: 10 },
     limits: limits(spec.limits),
     pool: 'default',
-    ...(spec.approval === undefined ? {} : { waitsFor: { approval: spec.approval } }),
+    after: [],
+    ...(spec.decides === true
+      ? { decides: step.phases.filter((one) => one !== spec).map((one) => `${step.id}/${one.name}`) }
+      : {}),
   };
 }

@@ -207,7 +207,7 @@ class Model {
         apply(
           this.plan,
           this.state,
-          { kind: 'opened', phase: act.input.phase, evidence: `e${this.evidence}` },
+          { kind: 'opened', step: act.input.step, evidence: `e${this.evidence}` },
           this.now,
         );
         return;
