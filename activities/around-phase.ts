@@ -216,7 +216,9 @@ function assertTargets(deps: AroundDeps, run: RunRow, planned: Planned) {
 
 function refusal(reason: string, detail: string): ApplicationFailure {
   if (reason === 'Superseded' || reason === 'RunClosed') return fail('FenceLost', detail);
-  if (reason === 'LeaseLost' || reason === 'OutOfOrder') return fail(reason, detail);
+  if (reason === 'LeaseLost' || reason === 'OutOfOrder' || reason === 'ObjectiveExceeded') {
+    return fail(reason, detail);
+  }
   return fail('PlanUnknown', detail);
 }
 

@@ -19,6 +19,8 @@ export const ERRORS = {
   PlanUnknown: 'precondition',
   /** Forwards, an earlier phase of the plan is neither done nor skipped. */
   OutOfOrder: 'precondition',
+  /** With this phase the way back would take longer than it may. */
+  ObjectiveExceeded: 'precondition',
   /** What the phase needs is not there; nothing was changed. */
   PreconditionFailed: 'precondition',
   VerificationFailed: 'failure',
@@ -47,6 +49,7 @@ export const NEVER_STARTED: readonly string[] = [
   'LeaseLost',
   'PlanUnknown',
   'OutOfOrder',
+  'ObjectiveExceeded',
 ];
 
 /** Types after which nobody knows what stands: the phase is `maybe`, and its probe is asked. */

@@ -92,6 +92,8 @@ export type Step = {
   onFail: 'unwind' | 'ask';
   /** The block of parallel steps in which it is a branch. */
   block?: string;
+  /** Milliseconds in which the step alone must be able to be taken back, where it has an objective of its own. */
+  rollback?: { withinMs: number };
   /** Ids of the step's phases in the order in which they happen. */
   phases: string[];
 };

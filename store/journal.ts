@@ -19,7 +19,7 @@ type Appended = {
 
 const APPEND = {
   name: 'append',
-  text: 'select * from countdown.append($1, $2, $3, $4, $5, $6, $7, $8, $9)',
+  text: 'select * from countdown.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)',
 };
 
 /** Raised by `countdown.append_all` where a row of the list is refused. */
@@ -29,8 +29,8 @@ type Row = Pick<IntentRow, 'run'> &
   Partial<IntentRow> & { kind: string; key?: string; intent?: number; body?: string };
 
 async function append(pool: Pool, row: Row): Promise<Appended> {
-  const { run, kind, phase, direction, attempt, key, intent, body } = row;
-  const values = [run, kind, phase, direction, row.try, attempt, key, intent, body ?? '{}'];
+  const { run, kind, phase, direction, attempt, key, intent, body, until } = row;
+  const values = [run, kind, phase, direction, row.try, attempt, key, intent, body ?? '{}', until];
   const { rows } = await pool.query<Appended>({ ...APPEND, values: values.map((value) => value ?? null) });
   const [answer] = rows;
   if (answer === undefined) throw new Error('countdown.append gave no answer.');

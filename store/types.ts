@@ -17,7 +17,15 @@ export type JournalKind =
   | 'refused';
 
 /** The intent of one Temporal attempt. */
-export type IntentRow = { run: number; phase: string; direction: Direction; try: number; attempt: number };
+export type IntentRow = {
+  run: number;
+  phase: string;
+  direction: Direction;
+  try: number;
+  attempt: number;
+  /** When the window ends to which the phase is bound: it and the whole undo must fit until then. Default never. */
+  until?: Date;
+};
 
 /** Why the journal refuses a row. */
 export type Refusal =
@@ -29,6 +37,8 @@ export type Refusal =
   | 'Superseded'
   /** Forwards, an earlier phase of the plan is neither done nor skipped. */
   | 'OutOfOrder'
+  /** Undoing everything so far and this phase, or the phase with that undo, would not fit its time. */
+  | 'ObjectiveExceeded'
   /** There is no such run, or the phase is not in its plan. */
   | 'PlanUnknown';
 

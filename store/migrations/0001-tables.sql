@@ -29,6 +29,10 @@ create table countdown.runs (
   fail_at text,
   epoch bigint not null,
   lease_count integer not null,
+  -- Milliseconds in which all of it must be able to be taken back.
+  rollback_ms bigint not null,
+  -- No phase with an effect begins that could not end and be taken back until then; null for never.
+  not_after timestamptz,
   created_at timestamptz not null,
   -- Head of the run's chain.
   seq integer not null default 0,
@@ -57,6 +61,11 @@ create table countdown.phases (
   step text not null,
   title text not null,
   effect text not null,
+  -- Milliseconds that it is expected to take, fixed when the run is made; undo_ms is null where it has no undo.
+  run_ms bigint not null,
+  undo_ms bigint,
+  -- Milliseconds in which its step must be able to be taken back, where the step has an objective of its own.
+  step_rollback_ms bigint,
   state text not null default 'pending' check (state in (
     'pending', 'waiting', 'running', 'done', 'maybe', 'undoing', 'undone', 'undo-failed', 'skipped')),
   verdict text check (verdict in ('pass', 'warn', 'fail', 'inconclusive', 'error')),
@@ -73,9 +82,24 @@ create table countdown.phases (
   -- The journal rows that hold the phase's output and what an approval binds to.
   output_seq integer,
   binds_seq integer,
+  -- The run's head when the phase last did not fit an objective. A refusal writes no row, so this is no read model.
+  exceeded_seq integer,
   primary key (run, phase),
   unique (run, ordinal)
 ) with (fillfactor = 50);
+
+-- What phases took, from the intent to the good outcome: what later runs are expected to take.
+create table countdown.durations (
+  environment text not null,
+  runbook text not null,
+  phase text not null,
+  direction text not null check (direction in ('run', 'undo')),
+  run integer not null references countdown.runs,
+  -- The outcome row.
+  seq integer not null,
+  ms bigint not null,
+  primary key (environment, runbook, phase, direction, run, seq)
+);
 
 -- Fingerprints of before and after, by the journal rows that hold them.
 create table countdown.prints (

@@ -89,6 +89,16 @@ begin
   return step_of;
 end $$;
 
+-- A good outcome answers the latest intent of its phase, so its time is known from there.
+create function countdown.keep_duration(j countdown.journal) returns void language plpgsql as $$
+begin
+  insert into countdown.durations (environment, runbook, phase, direction, run, seq, ms)
+  select r.environment, r.runbook, j.phase, j.direction, j.run, j.seq,
+    ceil(extract(epoch from j.at - p.act_at) * 1000)::bigint
+  from countdown.runs r join countdown.phases p using (run)
+  where r.run = j.run and p.phase = j.phase;
+end $$;
+
 create function countdown.move_outcome(j countdown.journal) returns text language plpgsql as $$
 declare
   b jsonb := countdown.look(j.body);
@@ -118,6 +128,7 @@ begin
       binds_seq = case when good and j.direction = 'run' then j.seq else p.binds_seq end
     where p.run = j.run and p.phase = j.phase
     returning p.step into step_of;
+    if good then perform countdown.keep_duration(j); end if;
   end if;
   return step_of;
 end $$;
@@ -180,6 +191,7 @@ begin
   update countdown.prints p set try = 0, before_seq = null, after_seq = null where p.run = p_run;
   update countdown.decisions d set seq = null where d.run = p_run;
   delete from countdown.approvals a where a.run = p_run;
+  delete from countdown.durations d where d.run = p_run;
   for j in select * from countdown.journal where run = p_run order by seq loop
     perform countdown.move(j);
   end loop;

@@ -8,7 +8,8 @@ create type countdown.appended as (
   stored json,
   -- With an accepted intent: outcomes that hold the outputs of done phases, by phase; null for none.
   outputs json,
-  -- Why the row was not written: RunClosed, LeaseLost, Superseded, OutOfOrder, PlanUnknown, DecisionUnknown.
+  -- Why the row was not written: RunClosed, LeaseLost, Superseded, OutOfOrder, ObjectiveExceeded, PlanUnknown,
+  -- DecisionUnknown.
   refused text,
   detail text
 );
@@ -53,8 +54,68 @@ begin
     where p.run = p_run and p.output_seq is not null and p.state <> 'undone');
 end $$;
 
+create function countdown.plural(n bigint, noun text) returns text language sql immutable
+  return format('%s %s%s', n, noun, case when n = 1 then '' else 's' end);
+
+-- `0.4s`, `41s`, `1m 09s`, `1h 04m`.
+create function countdown.in_words(ms bigint) returns text language sql immutable
+  return case
+    when ms < 9950 then trim(trailing '.' from trim(trailing '0' from round(ms / 1000.0, 1)::text)) || 's'
+    when ms < 59500 then round(ms / 1000.0)::bigint || 's'
+    when ms < 3599500 then
+      format('%sm %ss', round(ms / 1000.0)::bigint / 60, to_char(round(ms / 1000.0)::bigint % 60, 'FM00'))
+    else
+      format('%sh %sm', round(ms / 1000.0)::bigint / 3600, to_char(round(ms / 1000.0)::bigint % 3600 / 60, 'FM00'))
+  end;
+
+-- Whether an abort now would take the phase back. What a person does by hand has no intent.
+create function countdown.is_owed(p countdown.phases) returns boolean language sql immutable
+  return p.undo_ms is not null and p.state <> 'undone'
+    and (p.first_run_seq is not null or p.state in ('running', 'done', 'maybe', 'undoing', 'undo-failed'));
+
+-- Law 7: before a phase has an effect, taking back everything so far and the phase itself must fit the objectives, and
+-- the phase with that undo the time that is left. A phase that has no undo stands below the point of no return.
+create function countdown.check_objective(head countdown.runs, j countdown.journal, p_until timestamptz)
+returns text language plpgsql as $$
+declare
+  mine countdown.phases;
+  owed record;
+  detail text;
+begin
+  select * into mine from countdown.phases p where p.run = j.run and p.phase = j.phase;
+  if mine.effect = 'none' or mine.undo_ms is null then return null; end if;
+  select mine.undo_ms + coalesce(sum(p.undo_ms), 0) as ms, 1 + count(*) as phases,
+    mine.undo_ms + coalesce(sum(p.undo_ms) filter (where p.step = mine.step), 0) as step_ms
+  into owed from countdown.phases p
+  where p.run = j.run and p.phase <> j.phase and countdown.is_owed(p);
+  p_until := least(p_until, head.not_after);
+  detail := case
+    when owed.ms > head.rollback_ms then format(
+      '%s was not started: with it a rollback takes back %s in about %s, expected within %s.',
+      j.phase, countdown.plural(owed.phases, 'phase'), countdown.in_words(owed.ms::bigint),
+      countdown.in_words(head.rollback_ms))
+    when owed.step_ms > mine.step_rollback_ms then format(
+      '%s was not started: with it taking back step %s takes about %s, expected within %s.',
+      j.phase, mine.step, countdown.in_words(owed.step_ms::bigint), countdown.in_words(mine.step_rollback_ms))
+    when clock_timestamp() + (mine.run_ms + owed.ms) * interval '1 millisecond' > p_until then format(
+      '%s was not started: it takes about %s and its rollback %s, but only %s are left until %s UTC.',
+      j.phase, countdown.in_words(mine.run_ms), countdown.in_words(owed.ms::bigint),
+      countdown.in_words(greatest(0, extract(epoch from p_until - clock_timestamp()) * 1000)::bigint),
+      to_char(p_until at time zone 'UTC', 'FMDD Mon HH24:MI'))
+  end;
+  if detail is null then return null; end if;
+  -- A person who said retry since it was refused has decided.
+  if mine.exceeded_seq is not null and exists (
+    select from countdown.decisions d
+    where d.run = j.run and d.kind = 'retry' and d.subject = j.phase and d.seq > mine.exceeded_seq) then
+    return null;
+  end if;
+  update countdown.phases p set exceeded_seq = head.seq where p.run = j.run and p.phase = j.phase;
+  return detail;
+end $$;
+
 -- Why an intent is refused, or the outcome that its try has already; all null where it may be written.
-create function countdown.check_intent(head countdown.runs, j countdown.journal)
+create function countdown.check_intent(head countdown.runs, j countdown.journal, p_until timestamptz)
 returns countdown.appended language plpgsql as $$
 declare
   answer countdown.appended;
@@ -94,7 +155,10 @@ begin
   if found then
     answer.refused := 'OutOfOrder';
     answer.detail := format('%s cannot start yet: %s, and earlier phases must be done or skipped.', j.phase, earlier);
+    return answer;
   end if;
+  answer.detail := countdown.check_objective(head, j, p_until);
+  if answer.detail is not null then answer.refused := 'ObjectiveExceeded'; end if;
   return answer;
 end $$;
 
@@ -137,9 +201,10 @@ begin
   return j;
 end $$;
 
+-- `p_until`, for an intent: when the window ends to which the phase is bound.
 create function countdown.append(
   p_run integer, p_kind text, p_phase text, p_direction text, p_try integer, p_attempt integer,
-  p_key text, p_intent integer, p_body text
+  p_key text, p_intent integer, p_body text, p_until timestamptz default null
 ) returns countdown.appended language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   answer countdown.appended;
@@ -175,7 +240,7 @@ begin
   end if;
 
   case p_kind
-    when 'intent' then answer := countdown.check_intent(head, j);
+    when 'intent' then answer := countdown.check_intent(head, j, p_until);
     when 'outcome' then answer := countdown.check_outcome(j, p_intent);
     when 'decision' then
       -- What the door wrote, whatever the caller says.

@@ -11,12 +11,45 @@ create type countdown.created as (
   by_requester text
 );
 
+-- What the past says of one way of a phase; ms is null where it was never done.
+create type countdown.past as (ms bigint, samples bigint);
+
+-- The p95 of the last 100 times; the longest while there are fewer than 20.
+create function countdown.past_of(p_environment text, p_runbook text, p_phase text, p_direction text)
+returns countdown.past language sql stable
+  return (
+    select row(
+      case when count(*) >= 20 then percentile_disc(0.95) within group (order by d.ms) else max(d.ms) end,
+      count(*))::countdown.past
+    from (
+      select ms from countdown.durations
+      where environment = p_environment and runbook = p_runbook and phase = p_phase and direction = p_direction
+      order by run desc, seq desc limit 100) d);
+
+-- What each phase of a plan is expected to take: what the past says, else what the plan declares.
+create function countdown.expected_of(plan jsonb)
+returns table (phase text, run_ms bigint, undo_ms bigint, run_samples bigint, undo_samples bigint)
+language sql stable as $$
+  select p ->> 'id', coalesce((ran).ms, (p -> 'expected' ->> 'runMs')::numeric::bigint),
+    case when has_undo then coalesce((undid).ms, (p -> 'expected' ->> 'undoMs')::numeric::bigint) end,
+    (ran).samples, (undid).samples
+  from jsonb_array_elements(plan -> 'phases') p
+  cross join lateral (
+    select p ?| array['undo', 'undoWait'] as has_undo,
+      countdown.past_of(plan ->> 'environment', plan -> 'runbook' ->> 'name', p ->> 'id', 'run') as ran,
+      countdown.past_of(plan ->> 'environment', plan -> 'runbook' ->> 'name', p ->> 'id', 'undo') as undid) past
+$$;
+
 create function countdown.fill_read_model(p_run integer, plan jsonb) returns void language plpgsql as $$
 begin
-  insert into countdown.phases (run, phase, ordinal, after, step, title, effect)
+  insert into countdown.phases (
+    run, phase, ordinal, after, step, title, effect, run_ms, undo_ms, step_rollback_ms)
   select p_run, p.value ->> 'id', p.ordinality, array(select jsonb_array_elements_text(p.value -> 'after')),
-    p.value ->> 'step', p.value ->> 'title', p.value ->> 'effect'
-  from jsonb_array_elements(plan -> 'phases') with ordinality p;
+    p.value ->> 'step', p.value ->> 'title', p.value ->> 'effect', e.run_ms, e.undo_ms,
+    (s.value -> 'rollback' ->> 'withinMs')::numeric::bigint
+  from jsonb_array_elements(plan -> 'phases') with ordinality p
+  join countdown.expected_of(plan) e on e.phase = p.value ->> 'id'
+  join jsonb_array_elements(plan -> 'steps') s on s.value ->> 'id' = p.value ->> 'step';
   insert into countdown.prints (run, target)
   select p_run, f.value ->> 'target' from jsonb_array_elements(plan -> 'fingerprints') f;
 end $$;
@@ -60,10 +93,11 @@ begin
   update countdown.counter set last_run = answer.run;
   new_epoch := nextval('countdown.epochs');
   insert into countdown.runs (
-    run, plan, environment, runbook, requester, groups, fail_at, epoch, lease_count, created_at)
+    run, plan, environment, runbook, requester, groups, fail_at, epoch, lease_count, rollback_ms, created_at)
   values (
     answer.run, p_plan, plan ->> 'environment', plan -> 'runbook' ->> 'name', p_requester, p_groups::json, p_fail_at,
-    new_epoch, (select count(*) from jsonb_object_keys(plan -> 'leases')), clock_timestamp());
+    new_epoch, (select count(*) from jsonb_object_keys(plan -> 'leases')),
+    (plan -> 'rollback' ->> 'withinMs')::numeric::bigint, clock_timestamp());
   insert into countdown.leases (environment, target, run, mode, epoch)
   select plan ->> 'environment', w.key, answer.run, w.value, new_epoch from jsonb_each_text(plan -> 'leases') w;
   perform countdown.fill_read_model(answer.run, plan);

@@ -19,5 +19,5 @@ grant execute on function countdown.append_refused(text, text, text) to countdow
 
 grant insert, update on countdown.progress to countdown_worker;
 grant execute on function
-  countdown.append(integer, text, text, text, integer, integer, text, integer, text),
+  countdown.append(integer, text, text, text, integer, integer, text, integer, text, timestamptz),
   countdown.append_all(integer, text[], text[], text[], text[]) to countdown_worker;
