@@ -1,5 +1,6 @@
 /** The local activities of the interpreter: rows that no phase activity writes. */
 import { type Plan, isWait } from '../procedures/plan.ts';
+import { closesAt, nextOpening } from '../procedures/windows.ts';
 import { digest } from '../store/digest.ts';
 import type { RunRow, WorkerStore } from '../store/types.ts';
 import type { Begun, Recorder, RecordRow } from '../workflows/messages.ts';
@@ -54,12 +55,33 @@ export function makeRecorder({ store }: { store: WorkerStore }): Recorder {
       await store.record(run, rows);
     },
 
-    async openApproval({ run, key, plan, step, leading, round, opened, dueAt, from }) {
+    async openApproval({ run, key, plan, step, leading, round, opened, dueAt, from, about }) {
       const binds = await store.binds(run, leading);
-      const evidence = digest({ plan, step, binds });
-      const body = { step, evidence, round, opened, from, dueAt, openedAt: Date.now() };
+      const evidence = digest({ plan, step, binds, ...(about === undefined ? {} : { about }) });
+      const openedAt = Date.now();
+      const body = {
+        step,
+        evidence,
+        round,
+        opened,
+        from,
+        dueAt,
+        openedAt,
+        ...(about === undefined ? {} : { about }),
+      };
       await store.record(run, [{ key, kind: 'approval', state: 'open', body }]);
-      return { evidence };
+      return { evidence, openedAt };
+    },
+
+    async lookAtWindow({ run, window: name }) {
+      const window = (await load(run)).plan.windows?.[name];
+      if (window === undefined)
+        throw fail(
+          'PlanUnknown',
+          `The plan of run ${run} has no window '${name}'. Start runs through the API.`,
+        );
+      const opensAt = nextOpening(window, Date.now());
+      return { opensAt, closesAt: closesAt(window, opensAt) ?? null };
     },
 
     async countDecision({ run, id }) {

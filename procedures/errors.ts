@@ -21,6 +21,8 @@ export const ERRORS = {
   OutOfOrder: 'precondition',
   /** With this phase the way back would take longer than it may. */
   ObjectiveExceeded: 'precondition',
+  /** The window in which the phase may start is not open. */
+  WindowClosed: 'precondition',
   /** What the phase needs is not there; nothing was changed. */
   PreconditionFailed: 'precondition',
   VerificationFailed: 'failure',
@@ -50,6 +52,7 @@ export const NEVER_STARTED: readonly string[] = [
   'PlanUnknown',
   'OutOfOrder',
   'ObjectiveExceeded',
+  'WindowClosed',
 ];
 
 /** Types after which nobody knows what stands: the phase is `maybe`, and its probe is asked. */

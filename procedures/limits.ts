@@ -18,6 +18,8 @@ export const APPROVAL_REMIND_MS = 30 * MINUTE_MS;
 export const INSPECT_FRESH_MS = 15 * MINUTE_MS;
 /** Votes on one approval, all rounds together; a further one is refused. */
 export const VOTES_MAX = 200;
+/** People who together may stand for everybody who is asked, where the environment allows it. */
+export const GLASS_PEOPLE = 2;
 
 /** Phases. */
 export const HEARTBEAT_MS = 2 * SECOND_MS;
@@ -28,6 +30,8 @@ export const PROBE_TIMEOUT_MS = 30 * SECOND_MS;
 export const ROLLBACK_WITHIN_MS = HOUR_MS;
 /** How long a run whose step failed with `onFail: ask` waits for a person before it unwinds. */
 export const ASK_MS = 30 * MINUTE_MS;
+/** How often a stuck run calls a person again, until its desk is empty. */
+export const DESK_REMIND_MS = 30 * MINUTE_MS;
 
 /** What one phase may give back. */
 export const OUTPUT_BYTES_MAX = 64 * 1024;

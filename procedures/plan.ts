@@ -5,6 +5,8 @@
  *   Runbook + Environment + params ──compile──▶ Plan { steps, phases, targets, fingerprints, rollback }
  */
 
+import type { Window } from './windows.ts';
+
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
 /** What a phase leaves in the world: nothing · something cheap to take back · something dear to take back · something for good. */
@@ -26,7 +28,11 @@ export type Call = { activity: string; params: Json };
 export type Wait =
   | { wait: 'approval' }
   | { wait: 'timer'; forMs: number }
+  | PersonWait
   | { wait: 'point-of-no-return'; because: string };
+
+/** A person does it and says so. */
+export type PersonWait = { wait: 'person'; instructions: string; evidence: 'required' | 'optional' };
 
 /** Leave for the effects of a step: how many of which group, for how long, and what closes it. */
 export type Approval = {
@@ -43,6 +49,14 @@ export type Approval = {
   covers: string[];
   /** Phases without an effect before the first one with: the approval binds to what they declare invariant. */
   leading: string[];
+  /** Whether who approves must say why. Default optional; who rejects always must. */
+  comment?: 'required';
+  /** Groups that are called when nobody has decided, each on its own clock. It never changes who may approve. */
+  escalate?: { afterMs: number; to: string }[];
+  /** Two people and a reason may stand for everybody; the run stays marked. */
+  breakGlass?: true;
+  /** Asked only where an operator wants this phase to be skipped. */
+  skip?: true;
 };
 
 export type Limits = {
@@ -69,6 +83,8 @@ export type Phase = {
   targets: string[];
   run: Call | Wait;
   undo?: Call;
+  /** A person takes it back and says so; no probe can look. */
+  undoWait?: PersonWait;
   /** The undo in words, for the undo sheet. */
   undoTitle?: string;
   probe?: Call;
@@ -80,7 +96,8 @@ export type Phase = {
   /** Ids of the phases that must be done or skipped before it starts. */
   after: string[];
   /** The approval of this name in `Plan.approvals`. */
-  waitsFor?: { approval?: string };
+  /** Also the window of this name in `Plan.windows`, which must be open. */
+  waitsFor?: { approval?: string; window?: string };
   /** Phases that are left out where its answer says so: those of its step. */
   decides?: string[];
 };
@@ -92,6 +109,8 @@ export type Step = {
   onFail: 'unwind' | 'ask';
   /** The block of parallel steps in which it is a branch. */
   block?: string;
+  /** Hours in which it may start, and what happens to it when they end. */
+  window?: { name: string; midRun: 'finish' | 'hold' | 'unwind' };
   /** Milliseconds in which the step alone must be able to be taken back, where it has an objective of its own. */
   rollback?: { withinMs: number };
   /** Ids of the step's phases in the order in which they happen. */
@@ -127,6 +146,8 @@ export type Plan = {
   phases: Phase[];
   /** By what is approved: the id of a step, or that of a block of parallel steps. */
   approvals: Record<string, Approval>;
+  /** The windows of the environment that steps wait for. */
+  windows?: Record<string, Window>;
   targets: Record<string, PlannedTarget>;
   /** Taken before the first effect and again after unwinding. */
   fingerprints: Fingerprint[];

@@ -82,8 +82,9 @@ export type PhaseEvent =
 
 const PHASE: Record<PhaseState, Partial<Record<PhaseEvent, PhaseState>>> = {
   pending: { wait: 'waiting', start: 'running', skip: 'skipped', finish: 'done' },
-  waiting: { start: 'running', withdraw: 'pending', skip: 'skipped', finish: 'done' },
-  running: { finish: 'done', lose: 'maybe', withdraw: 'pending' },
+  waiting: { wait: 'waiting', start: 'running', withdraw: 'pending', skip: 'skipped', finish: 'done' },
+  // `skip`: what a person was to do.
+  running: { finish: 'done', lose: 'maybe', withdraw: 'pending', skip: 'skipped' },
   maybe: {
     start: 'running',
     finish: 'done',
@@ -95,7 +96,7 @@ const PHASE: Record<PhaseState, Partial<Record<PhaseEvent, PhaseState>>> = {
   done: { start: 'running', skip: 'skipped', undo: 'undoing' },
   skipped: { undo: 'undoing' },
   undoing: { restore: 'undone', fail: 'undo-failed' },
-  undone: { start: 'running', skip: 'skipped' },
+  undone: { wait: 'waiting', start: 'running', skip: 'skipped' },
   'undo-failed': { undo: 'undoing', restore: 'undone', lose: 'maybe' },
 };
 

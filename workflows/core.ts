@@ -6,17 +6,21 @@
  *   apply(plan, state, event)  takes what happened
  *   settle(plan, state, at)    goes as far as possible without the world
  */
-import { SUMMARY_BYTES_MAX } from '../procedures/limits.ts';
+import { ASK_MS, SUMMARY_BYTES_MAX } from '../procedures/limits.ts';
 import { NEVER_STARTED, NOBODY_KNOWS } from '../procedures/errors.ts';
 import { type Direction, type Plan, isWait } from '../procedures/plan.ts';
 import { isTerminal } from '../procedures/states.ts';
-import { type Moment, close, gatesOf, stepForward } from './forward.ts';
+import { lookAgain, nextCall, remindDesk } from './clocks.ts';
+import { hold, stepForward } from './forward.ts';
+import { close, gatesOf } from './gates.ts';
 import type { Begun, OpenApproval, PhaseAnswer, RecordRow } from './messages.ts';
 import {
   CLOSED,
   type CoreState,
+  type Moment,
   type PhaseRecord,
   askedOf,
+  isOwed,
   movePhase,
   moveRun,
   phaseOf,
@@ -26,6 +30,7 @@ import {
 } from './state.ts';
 import { giveToDesk, stepUnwind } from './unwind.ts';
 
+export { nextDue } from './clocks.ts';
 export { type CoreState, initial } from './state.ts';
 
 /** One thing that must be in flight. The key names it for ever: the same key is the same act. */
@@ -33,6 +38,7 @@ export type Act =
   | { key: string; kind: 'begin' }
   | { key: string; kind: 'record'; rows: RecordRow[] }
   | { key: string; kind: 'open'; input: Omit<OpenApproval, 'run' | 'key'> }
+  | { key: string; kind: 'window'; phase: string; window: string }
   | { key: string; kind: 'phase'; phase: string; direction: 'run' | 'probe' | 'undo'; try: number }
   | { key: string; kind: 'print'; target: string; direction: 'before' | 'after'; try: number };
 
@@ -45,7 +51,8 @@ export type Outcome =
 export type Event =
   | { kind: 'begun'; begun: Begun; unwind: boolean }
   | { kind: 'recorded' }
-  | { kind: 'opened'; step: string; evidence: string }
+  | { kind: 'opened'; step: string; evidence: string; openedAt: number }
+  | { kind: 'window'; phase: string; opensAt: number; closesAt: number | null }
   | { kind: 'phase'; phase: string; direction: Direction; try: number; outcome: Outcome }
   | { kind: 'print'; target: string; direction: 'before' | 'after'; try: number; outcome: Outcome };
 
@@ -57,6 +64,7 @@ export function settle(plan: Plan, state: CoreState, now: number, draining = fal
   for (let turn = 0; turn < SETTLE_TURNS_MAX; turn += 1) {
     if (!advance(plan, state, moment)) {
       if (state.recording === 0) state.recording = state.outbox.length;
+      if (!isLeaving(state)) for (const record of Object.values(state.phases)) record.handed = record.try;
       return;
     }
   }
@@ -64,7 +72,8 @@ export function settle(plan: Plan, state: CoreState, now: number, draining = fal
 }
 
 function advance(plan: Plan, state: CoreState, moment: Moment): boolean {
-  if (state.planHash === null || isTerminal(state.run) || state.run === 'stuck') return false;
+  if (state.planHash === null || isTerminal(state.run)) return false;
+  if (state.run === 'stuck') return remindDesk(state, moment.now);
   if (state.run === 'planned') {
     moveRun(state, 'start', {});
     return true;
@@ -114,6 +123,11 @@ export function wanted(plan: Plan, state: CoreState): Act[] {
   for (const [step, approval] of Object.entries(state.approvals)) {
     if (approval.state === 'opening') acts.push(openAct(plan, state, step));
   }
+  for (const [phase, { isLooking, looks }] of Object.entries(state.windows)) {
+    const window = phaseOf(plan, phase).waitsFor?.window;
+    if (isLooking && window !== undefined)
+      acts.push({ key: `window/${phase}/${looks}`, kind: 'window', phase, window });
+  }
   return acts;
 }
 
@@ -136,20 +150,9 @@ function openAct(plan: Plan, state: CoreState, step: string): Act {
       opened: approval?.opened ?? 1,
       dueAt: approval?.dueAt ?? 0,
       from,
+      ...(approval?.about === undefined ? {} : { about: approval.about }),
     },
   };
-}
-
-/** When the core must look again although nothing happened; null for never. Epoch milliseconds. */
-export function nextDue(state: CoreState): number | null {
-  if (['unwinding', 'stuck', 'paused'].includes(state.run) || isTerminal(state.run)) return null;
-  const due = [
-    ...Object.values(state.phases).flatMap((record) => [record.dueAt, record.held?.until ?? null]),
-    ...Object.values(state.approvals).map((approval) =>
-      approval.closedAt === null && approval.state !== 'voided' ? approval.dueAt : null,
-    ),
-  ].filter((at) => at !== null);
-  return due.length === 0 ? null : Math.min(...due);
 }
 
 export function apply(plan: Plan, state: CoreState, event: Event, now: number): void {
@@ -161,7 +164,9 @@ export function apply(plan: Plan, state: CoreState, event: Event, now: number): 
       state.recording = 0;
       return;
     case 'opened':
-      return opened(state, event.step, event.evidence);
+      return opened(plan, state, event);
+    case 'window':
+      return lookedAt(state, event);
     case 'print':
       return printed(state, event);
     case 'phase': {
@@ -197,6 +202,11 @@ function adopt(plan: Plan, state: CoreState, known: Begun['journal'][number]): v
   record.try = known.try;
   if (isWait(phase.run)) {
     if (known.state === 'done' || known.state === 'skipped') record.state = known.state;
+    if (phase.run.wait === 'person' && isOwed(phase) && !['pending', 'waiting'].includes(known.state)) {
+      record.state = ['done', 'skipped', 'undone'].includes(known.state) ? known.state : 'maybe';
+      record.begun = true;
+      if (!state.noReturn) state.stack.push(known.phase);
+    }
     if (known.state === 'done' && phase.run.wait === 'point-of-no-return') {
       state.noReturn = true;
       state.stack = [];
@@ -216,15 +226,20 @@ function adopt(plan: Plan, state: CoreState, known: Begun['journal'][number]): v
   if (record.state === 'done' && known.verdict !== 'pass' && known.verdict !== 'warn') {
     record.failed = `it had ended with verdict ${known.verdict ?? 'unknown'}`;
   }
-  if (phase.undo !== undefined && !state.noReturn) state.stack.push(known.phase);
+  if (isOwed(phase) && !state.noReturn) state.stack.push(known.phase);
 }
 
-function opened(state: CoreState, step: string, evidence: string): void {
+function opened(
+  plan: Plan,
+  state: CoreState,
+  { step, evidence, openedAt }: Extract<Event, { kind: 'opened' }>,
+): void {
   const approval = state.approvals[step];
   if (approval?.state !== 'opening') return;
   if (approval.evidence !== '' && approval.evidence !== evidence) {
     approval.past.push(approval.evidence);
     approval.votes = [];
+    approval.glass = [];
     approval.round += 1;
     write(state, {
       kind: 'approval',
@@ -232,8 +247,22 @@ function opened(state: CoreState, step: string, evidence: string): void {
       body: { step, evidence, round: approval.round, voided: true },
     });
   }
+  if (approval.evidence !== evidence) {
+    approval.openedAt = openedAt;
+    approval.reminders = 0;
+    approval.escalated = 0;
+  }
   approval.evidence = evidence;
   approval.state = 'open';
+  approval.callAt = nextCall(askedOf(plan, step), approval);
+}
+
+function lookedAt(state: CoreState, event: Extract<Event, { kind: 'window' }>): void {
+  const window = state.windows[event.phase];
+  if (window?.isLooking !== true) return;
+  window.isLooking = false;
+  window.opensAt = event.opensAt;
+  window.closesAt = event.closesAt;
 }
 
 function ranTo(
@@ -264,7 +293,10 @@ function ranTo(
   }
   if (outcome.end === 'failed' && !NOBODY_KNOWS.includes(outcome.type)) {
     record.failed = cut(outcome.message);
-    if (neverStarted) return withdraw(state, phase, record);
+    if (neverStarted) {
+      withdraw(state, phase, record);
+      return notYet(plan, state, phase, { type: outcome.type, message: record.failed ?? '', now });
+    }
     record.verdict = 'error';
     if (effect === 'none') {
       record.doneAt = now;
@@ -280,13 +312,32 @@ function ranTo(
 
 /** The condition does not hold: what it decides about is skipped, and what nobody waits for any more is asked no longer. */
 function leaveOut(plan: Plan, state: CoreState, phase: string, why: string): void {
-  const left = phaseOf(plan, phase).decides ?? [];
+  // What was left out once stays so, also where the condition is looked at again.
+  const left = (phaseOf(plan, phase).decides ?? []).filter((id) => recordOf(state, id).state !== 'skipped');
   for (const id of left) tellPhase(state, id, 'skip', { summary: `left out: ${why}` });
   for (const [step, approval] of Object.entries(state.approvals)) {
     const isAsked = ['opening', 'open', 'refreshing'].includes(approval.state);
     const gates = gatesOf(plan, step);
     if (isAsked && gates.every(({ id }) => recordOf(state, id).state === 'skipped'))
       close(state, step, approval, 'voided', null);
+  }
+}
+
+/** Refusals that are no failure: a window is looked at again, and what does not fit the objective is for a person. */
+function notYet(
+  plan: Plan,
+  state: CoreState,
+  phase: string,
+  { type, message, now }: { type: string; message: string; now: number },
+): void {
+  const record = recordOf(state, phase);
+  const window = state.windows[phase];
+  if (type === 'WindowClosed' && window !== undefined) {
+    record.failed = null;
+    lookAgain(window);
+  } else if (type === 'ObjectiveExceeded') {
+    record.failed = null;
+    hold(state, phaseOf(plan, phase), message, now + ASK_MS);
   }
 }
 

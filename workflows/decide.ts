@@ -1,16 +1,16 @@
-/** One function decides about every answer, whichever door it came through: `judge` looks, `decide` applies. Pure. */
-import { VOTES_MAX } from '../procedures/limits.ts';
-import { type Plan, fingerprintPhase } from '../procedures/plan.ts';
-import { isTerminal } from '../procedures/states.ts';
+/** What an answer that counts does, whichever door it came through: `judge` looks, `decide` applies. Pure. */
+import { GLASS_PEOPLE } from '../procedures/limits.ts';
+import type { Plan } from '../procedures/plan.ts';
 import { count } from '../procedures/votes.ts';
-import { clock, listNames, stillNeeded } from './approvals.ts';
-import { close } from './forward.ts';
+import { clock, stillNeeded } from './approvals.ts';
+import { skipPhase } from './forward.ts';
+import { close, freshApproval } from './gates.ts';
+import { judge, onDesk } from './judge.ts';
 import type { Decision, DecisionAnswer } from './messages.ts';
 import {
   type ApprovalRecord,
   type CoreState,
   askedOf,
-  desk,
   moveRun,
   phaseOf,
   recordOf,
@@ -18,46 +18,6 @@ import {
   write,
 } from './state.ts';
 import { resolve } from './unwind.ts';
-
-/** An answer that does not count, with the code and the sentence that the door says back. */
-export type Refused = { code: string; detail: string };
-
-const refuse = (code: string, detail: string): Refused => ({ code, detail });
-
-/** Why the decision does not count now; undefined where it does, or was counted already. */
-export function judge(plan: Plan, state: CoreState, decision: Decision, now: number): Refused | undefined {
-  const name = `run ${decision.run}`;
-  if (state.applied.includes(decision.id)) return undefined;
-  if (isTerminal(state.run))
-    return refuse('AlreadyEnded', `${name} has ended: it is ${state.run}. Nothing was changed.`);
-  if (state.planHash === null) {
-    // The run has not begun: an abort waits for it, everything else was not asked.
-    return decision.kind === 'abort'
-      ? undefined
-      : refuse('NotAsked', `${name} has not begun yet. Nothing was counted.`);
-  }
-  if (decision.plan !== state.planHash) {
-    return refuse(
-      'PlanDiffers',
-      `${name} runs plan ${short(state.planHash)}, not ${short(decision.plan)}. Nothing was counted.`,
-    );
-  }
-  switch (decision.kind) {
-    case 'approve':
-    case 'reject':
-      return judgeVote(plan, state, decision, now);
-    case 'abort':
-      return judgeAbort(plan, state, name);
-    case 'retry':
-    case 'skip':
-      return judgeHeld(state, decision, name);
-    case 'resolve':
-      return judgeResolve(state, decision, name);
-    case 'pause':
-    case 'resume':
-      return judgePause(state, decision.kind, name);
-  }
-}
 
 /** Applies a decision that `judge` let pass. Throws for one that it did not: the caller asks first. */
 export function decide(plan: Plan, state: CoreState, decision: Decision, now: number): DecisionAnswer {
@@ -78,7 +38,9 @@ export function decide(plan: Plan, state: CoreState, decision: Decision, now: nu
     case 'retry':
       return retry(plan, state, decision);
     case 'skip':
-      return skip(state, decision);
+      return skip(plan, state, decision, now);
+    case 'done':
+      return done(state, decision, now);
     case 'pause':
       return pause(state, decision, now);
     case 'resume':
@@ -90,161 +52,6 @@ export function decide(plan: Plan, state: CoreState, decision: Decision, now: nu
         detail: `Accepted. run ${decision.run} unwinds on, then its targets are compared again.`,
       };
   }
-}
-
-const short = (hash: string | null): string => (hash ?? 'unknown').slice(0, 12);
-
-function judgeVote(plan: Plan, state: CoreState, decision: Decision, now: number): Refused | undefined {
-  const step = decision.subject ?? '';
-  const approval = state.approvals[step];
-  const asked = plan.approvals[step];
-  if (approval === undefined || asked === undefined || approval.state === 'opening') {
-    return refuse(
-      'NotAsked',
-      `${step} does not wait for an approval yet. Nothing was counted; you will be asked.`,
-    );
-  }
-  const at = clock(approval.closedAt ?? approval.dueAt);
-  if (
-    approval.state === 'expired' ||
-    (approval.state === 'open' && (state.pausedAt ?? now) >= approval.dueAt)
-  ) {
-    return refuse(
-      'ApprovalExpired',
-      `The approval of ${step} expired at ${clock(approval.dueAt)}. Nothing was counted.`,
-    );
-  }
-  if (approval.state === 'granted') {
-    const by = listNames(approval.votes.map((one) => one.person));
-    return refuse('AlreadyDecided', `${step} was approved at ${at} by ${by}. Your answer was not counted.`);
-  }
-  if (approval.state === 'rejected' || approval.state === 'voided') {
-    return refuse(
-      'AlreadyDecided',
-      `${step} is no longer asked: it was ${approval.state}. Your answer was not counted.`,
-    );
-  }
-  return judgePerson(state, decision, approval, asked.from, asked.via);
-}
-
-function judgePerson(
-  state: CoreState,
-  decision: Decision,
-  approval: ApprovalRecord,
-  from: Record<string, number>,
-  via: 'any' | 'slack' | 'api',
-): Refused | undefined {
-  const step = decision.subject ?? '';
-  const needed = stillNeeded(count(from, approval.votes).missing, state.groups, [
-    state.requester,
-    ...approval.votes.map((one) => one.person),
-  ]);
-  if (via === 'api' && decision.door === 'slack')
-    return refuse('DoorNotAllowed', `${step} cannot be decided in Slack. Sign in to decide.`);
-  if (via === 'slack' && decision.door !== 'slack')
-    return refuse('DoorNotAllowed', `${step} is decided in Slack only.`);
-  if (decision.person === state.requester) {
-    return refuse(
-      'RequesterCannotApprove',
-      `You asked for run ${decision.run}, so you cannot approve it. Still needed: ${needed}.`,
-    );
-  }
-  const steered = state.steered.find((one) => one.person === decision.person);
-  if (steered !== undefined) {
-    return refuse(
-      'OperatorCannotApprove',
-      `You steered run ${decision.run} (${steered.kind}, ${clock(steered.at)}), so you cannot approve on it.`,
-    );
-  }
-  if (!Object.keys(from).some((group) => decision.groups.includes(group))) {
-    return refuse(
-      'NotInGroup',
-      `${step} asks ${listNames(Object.keys(from))}; you are in ${Object.keys(from).length === 2 ? 'neither' : 'none'}.`,
-    );
-  }
-  if (decision.evidence !== approval.evidence) {
-    return decision.evidence !== null && approval.past.includes(decision.evidence)
-      ? refuse(
-          'ApprovalVoided',
-          `What you saw of ${step} has changed. Votes start again: look at it and answer once more.`,
-        )
-      : refuse(
-          'EvidenceDiffers',
-          `${step} asks with evidence ${short(approval.evidence)}, not ${short(decision.evidence)}. Nothing was counted.`,
-        );
-  }
-  if (approval.votes.length >= VOTES_MAX)
-    return refuse('TooManyVotes', `${step} has ${VOTES_MAX} votes already.`);
-  return undefined;
-}
-
-function judgeAbort(plan: Plan, state: CoreState, name: string): Refused | undefined {
-  if (state.noReturn) {
-    const open = plan.steps.filter((step) =>
-      step.phases.some((id) => !['done', 'skipped'].includes(recordOf(state, id).state)),
-    );
-    return refuse(
-      'PastPointOfNoReturn',
-      `${name} is past its point of no return. What remains: ${listNames(open.map((step) => step.id))}.`,
-    );
-  }
-  if (state.cause !== null || state.run === 'unwinding' || state.run === 'stuck') {
-    return refuse(
-      'AlreadyEnded',
-      `${name} is ${state.run === 'stuck' ? 'stuck' : 'on its way back'} already. Nothing was changed.`,
-    );
-  }
-  return undefined;
-}
-
-function judgePause(state: CoreState, kind: 'pause' | 'resume', name: string): Refused | undefined {
-  const isPaused = state.run === 'paused';
-  if (kind === 'resume')
-    return isPaused ? undefined : refuse('NotPaused', `${name} is not paused. Nothing was changed.`);
-  if (isPaused) return refuse('AlreadyPaused', `${name} is paused already. Nothing was changed.`);
-  if (state.cause !== null || state.run === 'unwinding' || state.run === 'stuck') {
-    return refuse('AlreadyEnded', `${name} is on its way back, and an unwinding cannot be paused.`);
-  }
-  return undefined;
-}
-
-function judgeHeld(state: CoreState, decision: Decision, name: string): Refused | undefined {
-  const record = state.phases[decision.subject ?? ''];
-  if (record === undefined || record.held === null || state.cause !== null) {
-    const held = Object.entries(state.phases)
-      .filter(([, one]) => one.held !== null)
-      .map(([id]) => id);
-    const instead = held.length > 0 ? ` ${listNames(held)} does.` : ' No phase does.';
-    return refuse(
-      'NotHeld',
-      `${decision.subject ?? 'That phase'} of ${name} does not wait for a person.${instead}`,
-    );
-  }
-  return undefined;
-}
-
-/** People write a target's name; among the phases it has an @ before it. */
-function onDesk(state: CoreState, { subject }: Decision): string {
-  return subject !== null && subject in state.prints ? fingerprintPhase(subject) : (subject ?? '');
-}
-
-function judgeResolve(state: CoreState, decision: Decision, name: string): Refused | undefined {
-  const waiting = desk(state).map(({ subject }) => subject);
-  if (state.run !== 'stuck' || !waiting.includes(onDesk(state, decision))) {
-    const instead = state.run === 'stuck' ? ` On the desk: ${listNames(waiting)}.` : '';
-    return refuse(
-      'NothingToResolve',
-      `${decision.subject ?? 'That'} is not on the desk of ${name}.${instead}`,
-    );
-  }
-  const released = state.phases[decision.subject ?? '']?.desk === 'differs';
-  if (released && decision.resolution !== null && 'retry' in decision.resolution) {
-    return refuse(
-      'EvidenceNeeded',
-      `${decision.subject} is released and cannot be compared again. Say that it is done, with evidence.`,
-    );
-  }
-  return undefined;
 }
 
 /** Who steers cannot approve: votes that he gave on what is still open no longer count. */
@@ -264,18 +71,38 @@ function vote(plan: Plan, state: CoreState, decision: Decision, now: number): De
   if (decision.kind === 'reject') {
     approval.votes = [];
     close(state, step, approval, 'rejected', now);
+    if (askedOf(plan, step).skip === true)
+      return {
+        result: 'Counted',
+        detail: `Counted. ${step} is not skipped: it waits for a person.`,
+        votes: [],
+        needed: {},
+      };
     state.cause = {
       kind: 'rejected',
       text: `${decision.person} rejected ${step}: ${decision.reason ?? 'no reason given'}`,
     };
     return { result: 'Counted', detail: `Counted. ${step} is rejected.`, votes: [], needed: {} };
   }
-  const earlier = approval.votes.find((one) => one.person === decision.person);
+  const counted = decision.breakGlass === true ? approval.glass : approval.votes;
+  const earlier = counted.find((one) => one.person === decision.person);
   if (earlier === undefined) {
     const { id, person, groups, door } = decision;
-    approval.votes.push({ id, person, groups: groups.filter((group) => group in from), door, at: now });
+    counted.push({ id, person, groups: groups.filter((group) => group in from), door, at: now });
   }
+  if (decision.breakGlass === true) return answerGlass(step, approval, earlier?.at);
   return answer(state, step, approval, from, earlier?.at);
+}
+
+function answerGlass(step: string, { glass }: ApprovalRecord, countedAt: number | undefined): DecisionAnswer {
+  const missing = GLASS_PEOPLE - glass.length;
+  const rest =
+    missing > 0
+      ? `${step} still needs ${missing} more who breaks the glass.`
+      : `The glass of ${step} is broken.`;
+  return countedAt === undefined
+    ? { result: 'Counted', detail: `Counted. ${rest}` }
+    : { result: 'AlreadyCounted', detail: `Your answer of ${clock(countedAt)} is counted already. ${rest}` };
 }
 
 function answer(
@@ -325,6 +152,8 @@ function resume(plan: Plan, state: CoreState, decision: Decision, now: number): 
   for (const [step, approval] of Object.entries(state.approvals)) {
     if (approval.closedAt !== null || approval.state === 'voided') continue;
     approval.dueAt += stoodMs;
+    approval.openedAt += stoodMs;
+    if (approval.callAt !== null) approval.callAt += stoodMs;
     if (approval.state !== 'open') continue;
     const { evidence, round, dueAt } = approval;
     const { from } = askedOf(plan, step);
@@ -349,6 +178,9 @@ function abortDetail(run: number, state: CoreState): string {
 
 function retry(plan: Plan, state: CoreState, decision: Decision): DecisionAnswer {
   const record = recordOf(state, decision.subject ?? '');
+  const asked = state.approvals[decision.subject ?? ''];
+  if (asked?.state === 'opening' || asked?.state === 'open')
+    close(state, decision.subject ?? '', asked, 'voided', null);
   record.held = null;
   record.failed = null;
   record.runs = 0;
@@ -359,17 +191,43 @@ function retry(plan: Plan, state: CoreState, decision: Decision): DecisionAnswer
   return { result: 'Accepted', detail: `Accepted. ${decision.subject} is tried again.` };
 }
 
-function skip(state: CoreState, decision: Decision): DecisionAnswer {
-  const record = recordOf(state, decision.subject ?? '');
-  record.held = null;
-  record.failed = null;
-  record.stale = false;
-  state.capped = true;
-  tellPhase(state, decision.subject ?? '', 'skip', {
-    summary: `skipped by ${decision.person}: ${decision.reason ?? 'no reason given'}`,
-  });
+/** A gate or a verification is skipped with the leave of those who approve, and not by the operator alone. */
+function skip(plan: Plan, state: CoreState, decision: Decision, now: number): DecisionAnswer {
+  const subject = decision.subject ?? '';
+  const { person, reason, output = null } = decision;
+  const about = { person, reason: reason ?? 'no reason given', output };
+  const asked = plan.approvals[subject];
+  if (asked?.skip !== true) {
+    skipPhase(state, subject, about);
+    return {
+      result: 'Accepted',
+      detail: `Accepted. ${subject} is skipped; the verdict is at best warn.`,
+    };
+  }
+  const before = state.approvals[subject];
+  state.approvals[subject] = {
+    ...freshApproval(now + asked.expiresMs),
+    round: (before?.round ?? 0) + 1,
+    opened: (before?.opened ?? 0) + 1,
+    about,
+  };
+  const needed = stillNeeded(count(asked.from, []).missing, state.groups, [state.requester, person]);
   return {
     result: 'Accepted',
-    detail: `Accepted. ${decision.subject} is skipped; the verdict is at best warn.`,
+    detail: `Accepted. To skip ${subject}, ${needed} must approve; they are asked.`,
   };
+}
+
+/** A person did what the phase asks for. */
+function done(state: CoreState, decision: Decision, now: number): DecisionAnswer {
+  const subject = decision.subject ?? '';
+  const record = recordOf(state, subject);
+  const evidence =
+    decision.resolution !== null && 'done' in decision.resolution ? decision.resolution.evidence : '';
+  record.held = null;
+  record.verdict = 'pass';
+  record.doneAt = now;
+  const summary = `done by ${decision.person}${evidence === '' ? '' : `: ${evidence}`}`;
+  tellPhase(state, subject, 'finish', { summary, output: { by: decision.person, evidence } }, 'pass');
+  return { result: 'Accepted', detail: `Accepted. ${subject} is done.` };
 }

@@ -1,22 +1,31 @@
 /** Going forwards: one step of the run's way, of any phase whose predecessors are settled. Each function says whether it moved anything. */
 import { ASK_MS } from '../procedures/limits.ts';
-import { type Approval, type Phase, type Plan, type Verdict, type Wait, isWait } from '../procedures/plan.ts';
-import { stands } from './approvals.ts';
 import {
-  type ApprovalRecord,
+  type Json,
+  type PersonWait,
+  type Phase,
+  type Plan,
+  type Verdict,
+  type Wait,
+  isWait,
+} from '../procedures/plan.ts';
+import { call, outOfWindow, passWindow } from './clocks.ts';
+import { approve, close, gatesOf, isGiven, refresh } from './gates.ts';
+import {
   type CoreState,
+  type Moment,
   type PhaseRecord,
   askedOf,
+  isOwed,
+  isSettled,
   movePhase,
   moveRun,
+  phaseOf,
   recordOf,
   stepOf,
   tellPhase,
   write,
 } from './state.ts';
-
-/** What `settle` knows of the moment: the time, and whether nothing new may start. */
-export type Moment = { now: number; draining: boolean };
 
 const WORSE: readonly Verdict[] = ['pass', 'warn', 'inconclusive', 'fail', 'error'];
 
@@ -38,22 +47,38 @@ function mayStart(state: CoreState, moment: Moment): boolean {
 }
 
 export function stepForward(plan: Plan, state: CoreState, moment: Moment): boolean {
-  if (state.cause !== null) return leave(state);
-  const open = plan.phases.filter(({ id }) => !isSettled(recordOf(state, id)));
-  if (open.length === 0) {
+  if (state.cause !== null) return leave(plan, state);
+  const late = outOfWindow(plan, state, moment.now);
+  if (late !== undefined) {
+    state.cause = { kind: 'window', text: `The window of ${late} closed before it had ended` };
+    return true;
+  }
+  const reached = reachedPhases(plan, state);
+  if (reached.length === 0) {
     if (state.outbox.length > 0) return false;
     if (state.run === 'waiting') return go(state);
     moveRun(state, 'succeed', { verdict: runVerdict(state) });
     return true;
   }
-  const reached = open.filter((phase) => phase.after.every((id) => isSettled(recordOf(state, id))));
-  return reached.some((phase) => stepPhase(plan, state, phase, moment)) || rest(state, reached);
+  return reached.some((phase) => stepPhase(plan, state, phase, moment)) || rest(state, reached, moment);
+}
+
+/** Phases that are not settled, and before which everything is, near and far. */
+function reachedPhases(plan: Plan, state: CoreState): Phase[] {
+  const behind = new Set<string>();
+  // In the order of the plan whatever stands before a phase comes before it.
+  return plan.phases.filter(({ id, after }) => {
+    const isOpen = !isSettled(recordOf(state, id));
+    const isBehind = after.some((one) => behind.has(one));
+    if (isOpen || isBehind) behind.add(id);
+    return isOpen && !isBehind;
+  });
 }
 
 function stepPhase(plan: Plan, state: CoreState, phase: Phase, moment: Moment): boolean {
   const record = recordOf(state, phase.id);
   if (record.act !== null) return false;
-  if (record.held !== null) return stepHeld(state, phase, record, moment);
+  if (record.held !== null) return stepHeld(plan, state, phase, record, moment);
   if (record.failed !== null) return fail(plan, state, phase, record.failed, moment);
   switch (record.state) {
     case 'pending':
@@ -65,7 +90,7 @@ function stepPhase(plan: Plan, state: CoreState, phase: Phase, moment: Moment): 
         case 'closed':
           return false;
         case 'open':
-          return start(state, phase, moment);
+          return startInWindow(plan, state, phase, moment);
       }
     case 'done':
       // A stale inspection is the only thing unsettled about a done phase.
@@ -81,27 +106,52 @@ function stepPhase(plan: Plan, state: CoreState, phase: Phase, moment: Moment): 
   }
 }
 
+/** Nothing that the approval gives leave for has begun. */
+function isUntouched(plan: Plan, state: CoreState, step: string): boolean {
+  return gatesOf(plan, step).every(({ id }) => recordOf(state, id).runs === 0 && !recordOf(state, id).begun);
+}
+
+function isAtWork({ act, state, held }: PhaseRecord): boolean {
+  return act !== null || (state === 'running' && held === null);
+}
+
 /** Nothing moves by itself: a run of which no phase is at work, and that needs people, waits. */
-function rest(state: CoreState, reached: readonly Phase[]): boolean {
-  if (state.run !== 'running') return false;
+function rest(state: CoreState, reached: readonly Phase[], moment: Moment): boolean {
+  // Something may be ready that must not start at this moment.
+  if (state.run !== 'running' || !mayStart(state, moment)) return false;
   const records = reached.map(({ id }) => recordOf(state, id));
-  if (records.some((record) => record.act !== null || record.state === 'running')) return false;
+  if (records.some(isAtWork)) return false;
   const held = records.find((record) => record.held !== null);
   if (held !== undefined) {
     moveRun(state, 'wait', { because: held.held?.why ?? null });
     return true;
   }
-  const asking = reached.find(
-    ({ id, waitsFor }) =>
-      recordOf(state, id).state === 'waiting' && state.approvals[waitsFor?.approval ?? '']?.state === 'open',
-  );
+  const asking = reached.find(({ id, waitsFor }) => {
+    const isAsked = state.approvals[waitsFor?.approval ?? '']?.state === 'open';
+    const isEarly = (state.windows[id]?.dueAt ?? null) !== null;
+    return recordOf(state, id).state === 'waiting' && (isAsked || isEarly);
+  });
   if (asking === undefined) return false;
   moveRun(state, 'wait', { step: asking.step });
   return true;
 }
 
-function isSettled(record: PhaseRecord): boolean {
-  return (record.state === 'done' && record.failed === null && !record.stale) || record.state === 'skipped';
+/** People may have approved long before the window opened: what they saw is looked at again where it is too old. */
+function startInWindow(plan: Plan, state: CoreState, phase: Phase, moment: Moment): boolean {
+  const passed = passWindow(plan, state, phase, moment.now);
+  if (passed !== 'open') return passed === 'moved';
+  const step = phase.waitsFor?.approval;
+  const approval = state.approvals[step ?? ''];
+  const isWindowed = phase.waitsFor?.window !== undefined;
+  if (step !== undefined && isWindowed && approval?.state === 'granted' && isUntouched(plan, state, step)) {
+    const asked = askedOf(plan, step);
+    if (refresh(state, asked, approval, moment)) {
+      approval.closedAt = null;
+      approval.dueAt = moment.now + asked.expiresMs;
+      return true;
+    }
+  }
+  return start(state, phase, moment);
 }
 
 function go(state: CoreState): boolean {
@@ -110,7 +160,8 @@ function go(state: CoreState): boolean {
 }
 
 /** The run leaves its way: once what is in flight has ended it stops, or unwinds where something was begun. */
-function leave(state: CoreState): boolean {
+function leave(plan: Plan, state: CoreState): boolean {
+  if (dropUnsent(plan, state)) return true;
   if (Object.values(state.phases).some((record) => record.act !== null)) return false;
   if (Object.values(state.prints).some((print) => print.act !== null)) return false;
   const because = state.cause?.text ?? 'no reason was given';
@@ -124,10 +175,33 @@ function leave(state: CoreState): boolean {
     const waits = record.state === 'waiting' || record.dueAt !== null;
     record.dueAt = null;
     if (waits) tellPhase(state, phase, 'withdraw', { summary: null });
+    else if (record.state === 'running') letGo(phaseOf(plan, phase), state);
   }
   if (state.stack.length === 0) moveRun(state, 'stop', { because, verdict: runVerdict(state) });
   else moveRun(state, 'unwind', { because, verdict: runVerdict(state) });
   return true;
+}
+
+/** What was to start in the very moment in which the run left its way was never started. */
+function dropUnsent(plan: Plan, state: CoreState): boolean {
+  let moved = false;
+  for (const [id, record] of Object.entries(state.phases)) {
+    if (record.act === null || record.act === 'undo' || record.handed === record.try) continue;
+    const { act } = record;
+    record.act = null;
+    moved = true;
+    if (act !== 'run') continue;
+    if (!record.begun) state.stack = state.stack.filter((one) => one !== id);
+    const isMaybe = record.begun && phaseOf(plan, id).effect !== 'none';
+    tellPhase(state, id, isMaybe ? 'lose' : 'withdraw', { summary: null });
+  }
+  return moved;
+}
+
+/** Somebody may have done it, and has not said so. */
+function letGo(phase: Phase, state: CoreState): void {
+  const summary = 'nobody said that it was done';
+  tellPhase(state, phase.id, isOwed(phase) ? 'lose' : 'withdraw', { summary });
 }
 
 /** A failure follows `onFail`; past the point of no return a person is asked. */
@@ -144,7 +218,7 @@ function fail(plan: Plan, state: CoreState, phase: Phase, why: string, moment: M
   return true;
 }
 
-function hold(state: CoreState, phase: Phase, why: string, until: number | null): boolean {
+export function hold(state: CoreState, phase: Phase, why: string, until: number | null): boolean {
   const record = recordOf(state, phase.id);
   record.held = { why, until };
   const choices = state.noReturn ? 'retry or skip' : 'retry, skip or abort';
@@ -158,11 +232,46 @@ function hold(state: CoreState, phase: Phase, why: string, until: number | null)
   return true;
 }
 
-function stepHeld(state: CoreState, phase: Phase, record: PhaseRecord, moment: Moment): boolean {
+function stepHeld(plan: Plan, state: CoreState, phase: Phase, record: PhaseRecord, moment: Moment): boolean {
+  if (stepSkip(plan, state, phase, moment)) return true;
   const until = record.held?.until ?? null;
   if (until === null || moment.now < until) return false;
   state.cause = { kind: 'failed', text: `${record.held?.why ?? phase.id}. Nobody answered in time` };
   return true;
+}
+
+/** An operator asked for leave to skip the phase: it is given, or its time runs out and the phase waits on. */
+function stepSkip(plan: Plan, state: CoreState, phase: Phase, { now }: Moment): boolean {
+  const approval = state.approvals[phase.id];
+  const asked = plan.approvals[phase.id];
+  if (approval?.state !== 'open' || asked?.skip !== true) return false;
+  if (now >= approval.dueAt) {
+    close(state, phase.id, approval, 'expired', now);
+    return true;
+  }
+  if (!isGiven(asked, approval)) return call(state, phase.id, asked, approval, now);
+  close(state, phase.id, approval, 'granted', now);
+  const { person = '', reason = '', output = null } = approval.about ?? {};
+  skipPhase(state, phase.id, { person, reason, output });
+  return true;
+}
+
+/** Leaves out a phase that waits for a person. A failure is skipped: the verdict is at best warn. */
+export function skipPhase(
+  state: CoreState,
+  phase: string,
+  { person, reason, output }: { person: string; reason: string; output: Record<string, Json> | null },
+): void {
+  const record = recordOf(state, phase);
+  record.held = null;
+  record.failed = null;
+  record.stale = false;
+  state.capped = true;
+  tellPhase(state, phase, 'skip', {
+    summary: `skipped by ${person}: ${reason}`,
+    skippedBy: person,
+    ...(output === null ? {} : { output }),
+  });
 }
 
 /** After a lost try the probe's answer decides; without an effect there is nothing to ask, and the next try starts. */
@@ -198,7 +307,7 @@ function again(state: CoreState, phase: Phase, record: PhaseRecord, moment: Mome
 /** Fingerprints before the first effect, then the phase itself. Its undo is owed from here on. */
 function start(state: CoreState, phase: Phase, moment: Moment): boolean {
   if (state.run === 'waiting') return go(state);
-  if (isWait(phase.run)) return wait(state, phase, phase.run, moment);
+  if (isWait(phase.run) && phase.run.wait !== 'person') return wait(state, phase, phase.run, moment);
   if (!mayStart(state, moment)) return false;
   // Below the point of no return nothing will be compared.
   if (phase.effect !== 'none' && !state.noReturn && !fingerprinted(state)) return takeBefore(state);
@@ -207,13 +316,23 @@ function start(state: CoreState, phase: Phase, moment: Moment): boolean {
   record.answer = null;
   record.verdict = null;
   record.runs += 1;
+  if (isOwed(phase) && !state.stack.includes(phase.id)) state.stack.push(phase.id);
+  if (isWait(phase.run) && phase.run.wait === 'person') return askPerson(state, phase, phase.run);
   movePhase(state, phase.id, 'start');
-  if (phase.undo !== undefined && !state.stack.includes(phase.id)) state.stack.push(phase.id);
   send(record, 'run');
   return true;
 }
 
-function wait(state: CoreState, phase: Phase, run: Wait, moment: Moment): boolean {
+/** From here on somebody may be at it. */
+function askPerson(state: CoreState, phase: Phase, run: PersonWait): boolean {
+  const record = recordOf(state, phase.id);
+  record.begun = true;
+  record.held = { why: run.instructions, until: null, toDo: true };
+  tellPhase(state, phase.id, 'start', { waitingFor: 'a person: done', summary: run.instructions });
+  return true;
+}
+
+function wait(state: CoreState, phase: Phase, run: Exclude<Wait, PersonWait>, moment: Moment): boolean {
   const record = recordOf(state, phase.id);
   if (run.wait === 'timer') {
     record.dueAt = moment.now + run.forMs;
@@ -275,89 +394,4 @@ export function dispatch(
   if (direction === 'undo') movePhase(state, phase.id, 'undo');
   send(recordOf(state, phase.id), direction);
   return true;
-}
-
-/** The gate before a phase that needs an approval: open, closed, or moved just now. */
-function approve(plan: Plan, state: CoreState, phase: Phase, moment: Moment): 'open' | 'closed' | 'moved' {
-  const step = phase.waitsFor?.approval;
-  if (step === undefined) return 'open';
-  const asked = askedOf(plan, step);
-  const approval = state.approvals[step];
-  if (recordOf(state, phase.id).state === 'pending' && approval?.state !== 'granted') {
-    const dueAt = approval?.dueAt ?? moment.now + asked.expiresMs;
-    tellPhase(state, phase.id, 'wait', { waitingFor: 'approval', dueAt });
-    return 'moved';
-  }
-  if (approval === undefined) {
-    // Parallel steps are asked about once, when the last of them has come to its first effect.
-    if (gatesOf(plan, step).some(({ id }) => recordOf(state, id).state === 'pending')) return 'closed';
-    state.approvals[step] = freshApproval(moment.now + asked.expiresMs);
-    return 'moved';
-  }
-  if (approval.state === 'granted') return 'open';
-  if (moment.now >= approval.dueAt) {
-    close(state, step, approval, 'expired', moment.now);
-    state.cause = { kind: 'expired', text: `The approval of ${step} expired` };
-    return 'moved';
-  }
-  switch (approval.state) {
-    case 'refreshing':
-      if (!asked.leading.every((id) => isSettled(recordOf(state, id)))) return 'closed';
-      // The leading phases are settled again: what they found is hashed anew.
-      approval.state = 'opening';
-      approval.opened += 1;
-      return 'moved';
-    case 'open':
-      return stands(asked.from, approval.votes) ? grant(state, step, asked, approval, moment) : 'closed';
-    case 'opening':
-    case 'rejected':
-    case 'expired':
-    case 'voided':
-      return 'closed';
-  }
-}
-
-/** The phases that wait for an approval: the first effect of the step, or of each parallel step of the block. */
-export function gatesOf(plan: Plan, step: string): Phase[] {
-  return plan.phases.filter(({ waitsFor }) => waitsFor?.approval === step);
-}
-
-function freshApproval(dueAt: number): ApprovalRecord {
-  return { state: 'opening', evidence: '', round: 1, opened: 1, dueAt, votes: [], past: [], closedAt: null };
-}
-
-/** The quorum stands: an inspection that is too old is run again first; another digest will void the votes. */
-function grant(
-  state: CoreState,
-  step: string,
-  asked: Approval,
-  approval: ApprovalRecord,
-  moment: Moment,
-): 'moved' {
-  const leading = asked.leading.map((id) => recordOf(state, id));
-  const isOld = (record: PhaseRecord) => moment.now - (record.doneAt ?? 0) > asked.freshMs;
-  if (leading.some((record) => record.state === 'done' && isOld(record))) {
-    approval.state = 'refreshing';
-    for (const record of leading) record.stale = record.state === 'done';
-  } else {
-    close(state, step, approval, 'granted', moment.now);
-  }
-  return 'moved';
-}
-
-export function close(
-  state: CoreState,
-  step: string,
-  approval: ApprovalRecord,
-  how: 'granted' | 'rejected' | 'expired' | 'voided',
-  at: number | null,
-): void {
-  approval.state = how;
-  approval.closedAt = at;
-  const { evidence, round, votes } = approval;
-  write(state, {
-    kind: 'approval',
-    state: how,
-    body: { step, evidence, round, votes: votes.map((vote) => vote.id) },
-  });
 }

@@ -29,7 +29,8 @@ import {
   settle,
   wanted,
 } from './core.ts';
-import { decide, judge } from './decide.ts';
+import { decide } from './decide.ts';
+import { judge } from './judge.ts';
 import { type Decision, type LaunchInput, decisionUpdate } from './messages.ts';
 import { makePerform, recorder } from './perform.ts';
 

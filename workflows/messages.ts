@@ -30,7 +30,16 @@ export type PhaseAnswer = {
   leaveOut?: true;
 };
 
-export type DecisionKind = 'approve' | 'reject' | 'abort' | 'retry' | 'skip' | 'resolve' | 'pause' | 'resume';
+export type DecisionKind =
+  | 'approve'
+  | 'reject'
+  | 'abort'
+  | 'retry'
+  | 'skip'
+  | 'done'
+  | 'resolve'
+  | 'pause'
+  | 'resume';
 
 /** A decision row as the door wrote it, before the update was sent. */
 export type Decision = {
@@ -46,8 +55,12 @@ export type Decision = {
   plan: string;
   evidence: string | null;
   reason: string | null;
-  /** For `resolve`: done with evidence, or try the undo again. */
-  resolution: { retry: true } | { done: true; evidence: string } | null;
+  /** For `resolve`: done with evidence, or try the undo again, perhaps with other params. For `done`: the evidence. */
+  resolution: { retry: true; params?: Record<string, Json> } | { done: true; evidence: string } | null;
+  /** For `skip`: stands for what the phase would have given. */
+  output?: Record<string, Json>;
+  /** For `approve`: in place of everybody who is asked, together with another person. */
+  breakGlass?: true;
 };
 
 export type DecisionAnswer = {
@@ -70,7 +83,9 @@ export type Recorder = {
   /** Appends rows in order; a row whose key exists already is left alone. */
   record(input: { run: number; rows: RecordRow[] }): Promise<void>;
   /** Hashes what the step's leading phases bind, appends the approval row, and returns the digest. */
-  openApproval(input: OpenApproval): Promise<{ evidence: string }>;
+  openApproval(input: OpenApproval): Promise<{ evidence: string; openedAt: number }>;
+  /** When the window is open next, and until when: now, where it is open. Null for always. */
+  lookAtWindow(input: { run: number; window: string }): Promise<{ opensAt: number; closesAt: number | null }>;
   /** Re-reads the decision row by id and journals it. Throws ApprovalMissing where no door wrote it. */
   countDecision(input: { run: number; id: string }): Promise<Decision>;
 };
@@ -112,6 +127,8 @@ export type OpenApproval = {
   /** Epoch milliseconds. */
   dueAt: number;
   from: Record<string, number>;
+  /** What else the approval binds to: why a phase is to be skipped. */
+  about?: Json;
 };
 
 /** A row that the shell records: what changed, and the new state for the read model. */

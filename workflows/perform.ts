@@ -43,8 +43,13 @@ export function makePerform({ run, plan, unwind }: LaunchInput): (act: Act) => P
         });
         return { kind: 'recorded' };
       case 'open': {
-        const { evidence } = await recorder.openApproval({ ...act.input, run, key: `${prefix}/${act.key}` });
-        return { kind: 'opened', step: act.input.step, evidence };
+        const key = `${prefix}/${act.key}`;
+        const { evidence, openedAt } = await recorder.openApproval({ ...act.input, run, key });
+        return { kind: 'opened', step: act.input.step, evidence, openedAt };
+      }
+      case 'window': {
+        const { phase, window } = act;
+        return { kind: 'window', phase, ...(await recorder.lookAtWindow({ run, window })) };
       }
       case 'phase': {
         const { phase, direction, try: tried } = act;

@@ -31,20 +31,22 @@ export type PhaseRecord = {
   begun: boolean;
   /** What is in flight with `try`; null for nothing. */
   act: Direction | null;
+  /** The try that the shell was last told to start: one that it never was told of will never end. */
+  handed: number;
   verdict: Verdict | null;
   /** Ended badly and not yet decided upon: `onFail` speaks next. */
   failed: string | null;
   /** The last probe's answer; cleared by each start. */
   answer: ProbeAnswer | null;
-  /** Waits for a person (retry, skip, abort). */
-  held: { why: string; until: number | null } | null;
+  /** Waits for a person: retry, skip or abort; with `toDo`, to do it and say so. */
+  held: { why: string; until: number | null; toDo?: true } | null;
   /** An inspection that must be run again before an approval counts. */
   stale: boolean;
   doneAt: number | null;
   /** When a timer phase ends. */
   dueAt: number | null;
   /** Why the phase is on the desk: its undo failed, its probe did not know, or its undo found something changed. */
-  desk: 'undo' | 'probe' | 'differs' | null;
+  desk: 'undo' | 'probe' | 'differs' | 'person' | null;
   /** A person accepted what its undo found changed: its targets count as not verified. */
   accepted: boolean;
 };
@@ -63,6 +65,26 @@ export type ApprovalRecord = {
   /** Evidence of earlier rounds: a vote on one of them is told that it was voided. */
   past: string[];
   closedAt: number | null;
+  /** When the present round was opened, reminders since, groups called since, and when people are called next. */
+  openedAt: number;
+  reminders: number;
+  escalated: number;
+  callAt: number | null;
+  /** Votes of people who break the glass. */
+  glass: Vote[];
+  /** What an approval of a skipping is about. */
+  about?: { person: string; reason: string; output: Record<string, Json> | null };
+};
+
+/** What an activity said of the window before a phase; epoch milliseconds. */
+export type WindowRecord = {
+  looks: number;
+  isLooking: boolean;
+  opensAt: number;
+  /** Null for never. */
+  closesAt: number | null;
+  /** When the core must look at it again. */
+  dueAt: number | null;
 };
 
 export type PrintRecord = {
@@ -78,7 +100,7 @@ export type PrintRecord = {
 };
 
 export type Cause = {
-  kind: 'failed' | 'rejected' | 'expired' | 'aborted' | 'closed';
+  kind: 'failed' | 'rejected' | 'expired' | 'aborted' | 'closed' | 'window';
   text: string;
 };
 
@@ -98,6 +120,11 @@ export type CoreState = {
   /** By step or block, as `Plan.approvals`. */
   approvals: Record<string, ApprovalRecord>;
   prints: Record<string, PrintRecord>;
+  /** By the phase that waits for it. */
+  windows: Record<string, WindowRecord>;
+  /** When a stuck run calls again, and how often it has. */
+  deskRemindAt: number | null;
+  deskReminders: number;
   /** Set once: the run leaves its way, by stopping or by unwinding. */
   cause: Cause | null;
   /** While paused nothing starts and the clocks of approvals stand still; epoch milliseconds. */
@@ -140,6 +167,9 @@ export function initial(plan: Plan): CoreState {
     stack: [],
     approvals: {},
     prints,
+    windows: {},
+    deskRemindAt: null,
+    deskReminders: 0,
     cause: null,
     pausedAt: null,
     noReturn: false,
@@ -159,6 +189,7 @@ function freshPhase(): PhaseRecord {
     runs: 0,
     begun: false,
     act: null,
+    handed: 0,
     verdict: null,
     failed: null,
     answer: null,
@@ -169,6 +200,13 @@ function freshPhase(): PhaseRecord {
     desk: null,
     accepted: false,
   };
+}
+
+/** What `settle` knows of the moment: the time, and whether nothing new may start. */
+export type Moment = { now: number; draining: boolean };
+
+export function isSettled(record: PhaseRecord): boolean {
+  return (record.state === 'done' && record.failed === null && !record.stale) || record.state === 'skipped';
 }
 
 export function recordOf(state: CoreState, phase: string): PhaseRecord {
@@ -193,6 +231,11 @@ export function stepOf(plan: Plan, id: string): Step {
   const step = plan.steps.find((one) => one.id === id);
   if (step === undefined) throw new Error(`The plan has no step '${id}'.`);
   return step;
+}
+
+/** Whether something must be taken back once the phase has begun. */
+export function isOwed({ undo, undoWait }: Phase): boolean {
+  return undo !== undefined || undoWait !== undefined;
 }
 
 /** Appends a row to the outbox; the shell records it before anything new is started. */

@@ -1,8 +1,9 @@
 /** Going back: one step of the unwinding. Reverse order of start; one failed undo does not stop the others; then the fingerprints decide. */
-import { type Phase, type Plan, fingerprintPhase } from '../procedures/plan.ts';
-import { type Moment, dispatch } from './forward.ts';
+import { type Json, type PersonWait, type Phase, type Plan, fingerprintPhase } from '../procedures/plan.ts';
+import { dispatch } from './forward.ts';
 import {
   type CoreState,
+  type Moment,
   type PhaseRecord,
   desk,
   flying,
@@ -26,10 +27,11 @@ export function stepUnwind(plan: Plan, state: CoreState, moment: Moment): boolea
 }
 
 function isTakenBack(record: PhaseRecord): boolean {
-  return record.state === 'undone' || record.state === 'undo-failed' || record.state === 'pending';
+  return ['undone', 'undo-failed', 'pending'].includes(record.state) || record.desk === 'person';
 }
 
 function takeBack(state: CoreState, phase: Phase, record: PhaseRecord, moment: Moment): boolean {
+  if (phase.undoWait !== undefined) return askToTakeBack(state, phase, phase.undoWait);
   if (record.state !== 'maybe' || phase.probe === undefined) return dispatch(state, phase, 'undo', moment);
   switch (record.answer) {
     case null:
@@ -45,6 +47,15 @@ function takeBack(state: CoreState, phase: Phase, record: PhaseRecord, moment: M
       giveToDesk(state, phase.id, record, 'probe');
       return true;
   }
+}
+
+/** A person takes it back; the others do not wait for that. */
+function askToTakeBack(state: CoreState, phase: Phase, { instructions }: PersonWait): boolean {
+  const record = recordOf(state, phase.id);
+  record.desk = 'person';
+  record.failed = instructions;
+  tellPhase(state, phase.id, 'undo', { summary: instructions, waitingFor: 'a person: resolve' });
+  return true;
 }
 
 /** What could not be undone waits for a person; the others go on. */
@@ -86,6 +97,8 @@ function compare(plan: Plan, state: CoreState, moment: Moment): boolean {
 
 function stick(state: CoreState): boolean {
   const waiting = desk(state);
+  state.deskRemindAt = null;
+  state.deskReminders = 0;
   moveRun(state, 'stick', {
     because: state.cause?.text ?? null,
     desk: waiting.map(({ subject, why }) => ({ subject, why })),
@@ -101,6 +114,13 @@ function restore(plan: Plan, state: CoreState): void {
       .map(([target]) => target),
     ...plan.unverifiable.filter((target) => touched.has(target)),
     ...plan.phases.filter((phase) => recordOf(state, phase.id).accepted).flatMap((phase) => phase.targets),
+    // What a person took back, and no target shows, is a person's word alone.
+    ...plan.phases
+      .filter(
+        ({ id, undoWait, targets }) =>
+          undoWait !== undefined && targets.length === 0 && state.stack.includes(id),
+      )
+      .map(({ step }) => step),
   ];
   moveRun(state, 'restore', {
     because: state.cause?.text ?? null,
@@ -109,12 +129,10 @@ function restore(plan: Plan, state: CoreState): void {
   });
 }
 
+type Resolution = { retry: true; params?: Record<string, Json> } | { done: true; evidence: string };
+
 /** A person speaks for something on the desk: try again, or done by hand with evidence. */
-export function resolve(
-  state: CoreState,
-  subject: string,
-  resolution: { retry: true } | { done: true; evidence: string },
-): void {
+export function resolve(state: CoreState, subject: string, resolution: Resolution): void {
   const target = Object.keys(state.prints).find((name) => fingerprintPhase(name) === subject);
   if (target !== undefined) {
     const print = state.prints[target];
@@ -131,14 +149,10 @@ export function resolve(
   moveRun(state, 'resolve', { because: state.cause?.text ?? null });
 }
 
-function resolvePhase(
-  state: CoreState,
-  phase: string,
-  resolution: { retry: true } | { done: true; evidence: string },
-): void {
+function resolvePhase(state: CoreState, phase: string, resolution: Resolution): void {
   const record = recordOf(state, phase);
   if ('done' in resolution) {
-    if (record.state === 'undo-failed') {
+    if (record.state === 'undo-failed' || record.state === 'undoing') {
       tellPhase(state, phase, 'restore', { summary: `done by hand: ${resolution.evidence}` });
     } else {
       write(state, {

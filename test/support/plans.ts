@@ -26,7 +26,11 @@ export type PhaseSpec = {
   name: string;
   effect?: Effect;
   approval?: Approval;
-  wait?: 'timer' | 'approval' | 'point-of-no-return';
+  wait?: 'timer' | 'approval' | 'point-of-no-return' | 'person';
+  /** Leave that an operator must be given to skip it. */
+  skip?: Approval;
+  /** The window that must be open, of `windows`. */
+  window?: 'night';
   limits?: Partial<Limits>;
   noProbe?: true;
   /** Its answer may leave the other phases of the step out. */
@@ -38,6 +42,8 @@ export type StepSpec = {
   onFail?: 'unwind' | 'ask';
   /** Steps that follow each other and name one block are parallel. Their approvals are one: that of the first that asks. */
   block?: string;
+  /** What happens to it when its window closes. */
+  midRun?: 'finish' | 'hold' | 'unwind';
   phases: PhaseSpec[];
 };
 
@@ -62,6 +68,7 @@ export function makePlan(specs: StepSpec[], over: Partial<Plan> = {}): Plan {
     steps: specs.map((step) => makeStep(step, phases)),
     phases,
     approvals,
+    windows: { night: { days: ['Sat'], fromMinute: 0, toMinute: 60, timezone: 'UTC' } },
     targets: Object.fromEntries(
       targets.map((name) => [name, { kind: 'switch', pool: 'default', digest: '0' }]),
     ),
@@ -96,6 +103,8 @@ function placeApprovals(specs: readonly StepSpec[], phases: readonly Phase[]): R
   const approvals: Record<string, Approval> = {};
   for (const { id, block, phases: own } of specs) {
     for (const [index, spec] of own.entries()) {
+      if (spec.skip !== undefined)
+        approvals[own.length === 1 ? id : `${id}/${spec.name}`] = { ...spec.skip, skip: true };
       if (spec.approval === undefined) continue;
       const subject = block ?? id;
       const ids = own.map(({ name }) => (own.length === 1 ? id : `${id}/${name}`));
@@ -107,7 +116,7 @@ function placeApprovals(specs: readonly StepSpec[], phases: readonly Phase[]): R
         leading: [...(approvals[subject]?.leading ?? []), ...leading],
       };
       const gate = phases.find((phase) => phase.id === ids[index]);
-      if (gate !== undefined) gate.waitsFor = { approval: subject };
+      if (gate !== undefined) gate.waitsFor = { ...gate.waitsFor, approval: subject };
     }
   }
   return approvals;
@@ -123,6 +132,7 @@ function makeStep(step: StepSpec, phases: Phase[]): Step {
     effect,
     onFail: step.onFail ?? 'unwind',
     ...(step.block === undefined ? {} : { block: step.block }),
+    ...(step.midRun === undefined ? {} : { window: { name: 'night', midRun: step.midRun } }),
     phases: own.map((phase) => phase.id),
   };
 }
@@ -141,8 +151,11 @@ function makePhase(step: StepSpec, spec: PhaseSpec, below: boolean): Phase {
         ? { wait: 'timer' as const, forMs: 50 }
         : spec.wait === 'approval'
           ? { wait: 'approval' as const }
-          : { wait: 'point-of-no-return' as const, because: 'a test says so' };
-  const changes = effect !== 'none' && spec.wait === undefined;
+          : spec.wait === 'person'
+            ? { wait: 'person' as const, instructions: `do ${id}`, evidence: 'required' as const }
+            : { wait: 'point-of-no-return' as const, because: 'a test says so' };
+  const changes = effect !== 'none' && (spec.wait === undefined || spec.wait === 'person');
+  const isByHand = spec.wait === 'person';
   return {
     id,
     step: step.id,
@@ -150,12 +163,22 @@ function makePhase(step: StepSpec, spec: PhaseSpec, below: boolean): Phase {
     effect,
     targets: changes ? [spec.target ?? 'thing'] : [],
     run,
-    ...(changes && effect !== 'irreversible' ? { undo: call('undo') } : {}),
-    ...(changes && spec.noProbe === undefined ? { probe: call('probe') } : {}),
+    ...(changes && !isByHand && effect !== 'irreversible' ? { undo: call('undo') } : {}),
+    ...(changes && isByHand && effect !== 'irreversible'
+      ? {
+          undoWait: {
+            wait: 'person' as const,
+            instructions: `take ${id} back`,
+            evidence: 'required' as const,
+          },
+        }
+      : {}),
+    ...(changes && !isByHand && spec.noProbe === undefined ? { probe: call('probe') } : {}),
     expected: { runMs: 10, undoMs: 10 },
     limits: limits(spec.limits),
     pool: 'default',
     after: [],
+    ...(spec.window === undefined ? {} : { waitsFor: { window: spec.window } }),
     ...(spec.decides === true
       ? { decides: step.phases.filter((one) => one !== spec).map((one) => `${step.id}/${one.name}`) }
       : {}),

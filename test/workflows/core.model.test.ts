@@ -17,10 +17,11 @@ import {
   settle,
   wanted,
 } from '../../workflows/core.ts';
-import { decide, judge } from '../../workflows/decide.ts';
+import { decide } from '../../workflows/decide.ts';
+import { judge } from '../../workflows/judge.ts';
 import type { Decision, DecisionKind } from '../../workflows/messages.ts';
 import { desk, recordOf } from '../../workflows/state.ts';
-import { approval, makePlan, type StepSpec } from '../support/plans.ts';
+import { approval, makePlan, type PhaseSpec, type StepSpec } from '../support/plans.ts';
 
 const DEEP = process.env['COUNTDOWN_TEST_DEEP'] === '1';
 const SEEDS = DEEP ? 100_000 : 1_000;
@@ -35,14 +36,23 @@ const phaseSpec = fc.record(
     name: phaseName,
     effect: fc.constantFrom('none' as const, 'reversible' as const, 'costly' as const),
     limits: fc.record({ tries: fc.integer({ min: 1, max: 3 }), resumable: fc.boolean() }),
+    byHand: fc.constantFrom(false, false, false, true),
+    guards: fc.constantFrom(false, false, true),
   },
-  { requiredKeys: ['name', 'effect', 'limits'] },
+  { requiredKeys: ['name', 'effect', 'limits', 'byHand', 'guards'] },
 );
 const workStep = fc.record({
   onFail: fc.constantFrom('unwind' as const, 'ask' as const),
   phases: fc.uniqueArray(phaseSpec, { minLength: 1, maxLength: 4, selector: (spec) => spec.name }),
   asks: fc.option(fc.constantFrom({ sre: 1 }, { sre: 1, owner: 1 }, { owner: 1 }), { nil: undefined }),
   freshMs: fc.constantFrom(50, 900_000),
+  /** Its first phase may leave the others out. */
+  decides: fc.constantFrom(false, false, true),
+  midRun: fc.constantFrom(undefined, undefined, 'finish' as const, 'hold' as const, 'unwind' as const),
+  glass: fc.boolean(),
+  comment: fc.boolean(),
+  /** It is parallel to the step before it. */
+  beside: fc.constantFrom(false, false, true),
 });
 const waitStep = fc.constantFrom('timer' as const, 'approval' as const);
 
@@ -56,6 +66,7 @@ const planArbitrary = fc
     noReturnAt: fc.option(fc.nat(5), { nil: undefined }),
   })
   .map(({ steps, noReturnAt }): Plan => {
+    const blocks = blocksOf(steps, noReturnAt);
     const specs: StepSpec[] = steps.map((step, index) => {
       const id = `s${index}`;
       // Below a point of no return nothing asks: its own approval covers what follows.
@@ -67,12 +78,40 @@ const planArbitrary = fc
       }
       const first = step.phases.findIndex((phase) => phase.effect !== 'none');
       const below = noReturnAt !== undefined && index >= noReturnAt;
-      const phases = step.phases.map((phase, at) =>
-        at === first && step.asks !== undefined && !below
-          ? { ...phase, approval: approval(step.asks, { freshMs: step.freshMs }) }
-          : phase,
-      );
-      return { id, onFail: step.onFail, phases };
+      const block = blocks[index];
+      // A block asks once, for what its first step asks.
+      const opener = steps[block === undefined ? index : blocks.indexOf(block)];
+      const { asks, freshMs, glass, comment } = typeof opener === 'object' ? opener : step;
+      const over = {
+        freshMs,
+        remindEveryMs: 100,
+        escalate: [{ afterMs: 70, to: 'owner' }],
+        ...(glass ? { breakGlass: true as const } : {}),
+        ...(comment ? { comment: 'required' as const } : {}),
+      };
+      const phases = step.phases.map(({ name, effect, limits, byHand, guards }, at): PhaseSpec => {
+        const isGate = at === first && asks !== undefined && !below;
+        const inWindow =
+          step.midRun !== undefined && (at === first || (at > first && step.midRun === 'hold'));
+        return {
+          name,
+          effect,
+          limits,
+          ...(byHand ? { wait: 'person' as const } : {}),
+          ...(guards && !byHand ? { skip: approval({ sre: 1 }, { expiresMs: 300 }) } : {}),
+          ...(inWindow && first >= 0 ? { window: 'night' as const } : {}),
+          ...(isGate ? { approval: approval(asks, over) } : {}),
+        };
+      });
+      if (step.decides) phases.unshift({ name: 'when', decides: true });
+      const midRun = below && step.midRun === 'unwind' ? 'finish' : step.midRun;
+      return {
+        id,
+        onFail: step.onFail,
+        phases,
+        ...(midRun === undefined ? {} : { midRun }),
+        ...(block === undefined ? {} : { block }),
+      };
     });
     if (noReturnAt !== undefined) {
       const keep: StepSpec = {
@@ -83,6 +122,21 @@ const planArbitrary = fc
     }
     return makePlan(specs);
   });
+
+/** The name of the block of each step: work that stands beside the work before it, on one side of the line. */
+function blocksOf(
+  steps: readonly (string | { beside: boolean })[],
+  noReturnAt: number | undefined,
+): (string | undefined)[] {
+  const blocks: (string | undefined)[] = [];
+  for (const [index, step] of steps.entries()) {
+    const joins =
+      typeof step === 'object' && step.beside && typeof steps[index - 1] === 'object' && index !== noReturnAt;
+    if (joins) blocks[index - 1] ??= `b${index - 1}`;
+    blocks[index] = joins ? blocks[index - 1] : undefined;
+  }
+  return blocks;
+}
 
 /** The world and the driver: one object a run of the model. */
 class Model {
@@ -105,6 +159,8 @@ class Model {
   cut = false;
   reopened = false;
   paused = false;
+  parallel = false;
+  leftOut = false;
   private readonly again = new Set<string>();
 
   constructor(plan: Plan) {
@@ -139,12 +195,26 @@ class Model {
     if (act.kind !== 'phase' && act.kind !== 'print') return;
     expect(this.seen.has(act.key), `${act.key} is started once`).toBe(false);
     this.seen.add(act.key);
+    const flying = [...this.flying.values()].map((one) => one.act);
+    const acting = flying.filter((one) => one.kind === 'phase');
+    if (flying.some(({ kind }) => kind === 'print')) {
+      const effects = acting.map((one) => this.plan.phases.find(({ id }) => id === one.phase)?.effect);
+      expect(new Set(effects), 'no phase has an effect while targets are fingerprinted').toEqual(
+        new Set(effects.length === 0 ? [] : ['none']),
+      );
+    }
     if (act.kind === 'print') return;
-    const busy = [...this.flying.values()].filter(
-      (one) => one.act.kind === 'phase' || one.act.kind === 'print',
-    );
-    expect(busy.length, 'a phase acts alone').toBe(1);
     const phase = this.plan.phases.find((one) => one.id === act.phase);
+    const steps = acting.map((one) => this.stepOf(one.phase));
+    expect(new Set(steps.map(({ id }) => id)).size, 'a step has one phase at work').toBe(acting.length);
+    this.parallel ||= acting.length > 1;
+    if (acting.length > 1) {
+      expect(this.state.run, 'one after the other on the way back').not.toBe('unwinding');
+      expect(new Set(steps.map(({ block }) => block)).size, 'only branches of one block are parallel').toBe(
+        1,
+      );
+      expect(steps[0]?.block).toBeDefined();
+    }
     if (act.direction === 'run') this.checkStart(act.phase);
     if (act.direction === 'undo') {
       expect(this.state.noReturn, 'nothing is undone past the point of no return').toBe(false);
@@ -163,21 +233,36 @@ class Model {
 
   private checkStart(id: string): void {
     const phase = this.plan.phases.find((one) => one.id === id);
-    const at = this.plan.phases.findIndex((one) => one.id === id);
     // What the journal could not take is dispatched again, also while the run is paused.
     if (!this.again.delete(id)) expect(this.state.run).toBe('running');
     expect(this.state.cause).toBeNull();
-    for (const earlier of this.plan.phases.slice(0, at)) {
-      expect(['done', 'skipped'], `${earlier.id} is settled before ${id}`).toContain(
-        recordOf(this.state, earlier.id).state,
+    for (const earlier of this.before(id)) {
+      expect(['done', 'skipped'], `${earlier} is settled before ${id}`).toContain(
+        recordOf(this.state, earlier).state,
       );
     }
-    if (phase?.waitsFor?.approval !== undefined) expect(this.state.approvals[id]?.state).toBe('granted');
+    const asked = phase?.waitsFor?.approval;
+    if (asked !== undefined) expect(this.state.approvals[asked]?.state).toBe('granted');
     if (phase?.effect === 'none' || this.state.noReturn) return;
     for (const print of Object.values(this.state.prints)) expect(print.before).not.toBeNull();
     if (phase?.undo === undefined) return;
     expect(this.state.stack, 'the undo is on the stack before run starts').toContain(id);
     if (!this.begun.includes(id)) this.begun.push(id);
+  }
+
+  private stepOf(id: string): Plan['steps'][number] {
+    const phase = this.plan.phases.find((one) => one.id === id);
+    const step = this.plan.steps.find((one) => one.id === phase?.step);
+    if (step === undefined) throw new Error(`${id} has no step.`);
+    return step;
+  }
+
+  /** Every phase that stands before this one, near or far. */
+  private before(id: string, seen = new Set<string>()): Set<string> {
+    for (const earlier of this.plan.phases.find((one) => one.id === id)?.after ?? []) {
+      if (!seen.has(earlier)) this.before(earlier, seen.add(earlier));
+    }
+    return seen;
   }
 
   /** Ends one act with the given luck; 0 is the best. */
@@ -202,12 +287,19 @@ class Model {
       case 'record':
         apply(this.plan, this.state, { kind: 'recorded' }, this.now);
         return;
+      case 'window': {
+        // Open for a moment, or opening later.
+        const opensAt = this.now + (luck % 3 === 2 ? 40 : 0);
+        const closesAt = luck % 5 === 4 ? null : opensAt + 60 + (luck % 50);
+        apply(this.plan, this.state, { kind: 'window', phase: act.phase, opensAt, closesAt }, this.now);
+        return;
+      }
       case 'open':
         if (luck % 5 === 4) this.evidence += 1;
         apply(
           this.plan,
           this.state,
-          { kind: 'opened', step: act.input.step, evidence: `e${this.evidence}` },
+          { kind: 'opened', step: act.input.step, evidence: `e${this.evidence}`, openedAt: this.now },
           this.now,
         );
         return;
@@ -237,7 +329,13 @@ class Model {
           },
           this.now,
         );
+        // What was refused before it began starts later, if it does.
+        if (act.direction === 'run' && !this.state.stack.includes(act.phase)) this.forget(act.phase);
     }
+  }
+
+  private forget(id: string): void {
+    if (this.begun.includes(id)) this.begun.splice(this.begun.indexOf(id), 1);
   }
 
   private fingerprint(): string {
@@ -262,6 +360,9 @@ class Model {
       return ok('d');
     }
     if (luck % 17 === 16) return { end: 'failed', type: 'TargetDiffers', message: 'not the one' };
+    if (luck % 19 === 18)
+      return { end: 'failed', type: 'ObjectiveExceeded', message: 'it would take too long' };
+    if (luck % 23 === 22) return { end: 'failed', type: 'WindowClosed', message: 'the window is closed' };
     if (has) this.touched.add(phase);
     const effect = (['whole', 'half', undefined] as const)[luck % 3];
     const does = (what: 'whole' | 'half' | undefined): void => {
@@ -271,6 +372,10 @@ class Model {
     if (luck % 5 === 4) return (does(effect), maybe);
     if (luck % 7 === 6) return (does(effect), { end: 'failed', type: 'PhaseFailed', message: 'half-way' });
     does('whole');
+    if (luck % 4 === 1 && this.plan.phases.some((one) => one.id === phase && one.decides !== undefined)) {
+      this.leftOut = true;
+      return ok('d', { leaveOut: true });
+    }
     return ok('d', luck % 9 === 8 ? { verdict: 'inconclusive' } : {});
   }
 
@@ -319,7 +424,13 @@ class Model {
   }
 
   /** Somebody says something; what does not count must change nothing. */
-  say(kind: DecisionKind, subject: string | null, person: string, evidence: string | null): boolean {
+  say(
+    kind: DecisionKind,
+    subject: string | null,
+    person: string,
+    evidence: string | null,
+    breakGlass = false,
+  ): boolean {
     this.votes += 1;
     const decision: Decision = {
       id: `d${this.votes}`,
@@ -331,8 +442,10 @@ class Model {
       door: 'api',
       plan: PLAN_HASH,
       evidence,
-      reason: 'because',
-      resolution: this.votes % 2 === 0 ? { retry: true } : { done: true, evidence: 'seen by hand' },
+      reason: this.votes % 11 === 3 ? null : 'because',
+      resolution:
+        kind !== 'done' && this.votes % 2 === 0 ? { retry: true } : { done: true, evidence: 'seen by hand' },
+      ...(breakGlass ? { breakGlass: true as const } : {}),
     };
     const frozen = JSON.stringify(this.state);
     if (judge(this.plan, this.state, decision, this.now) !== undefined) {
@@ -345,10 +458,7 @@ class Model {
 
   openApproval(): { step: string; evidence: string } | undefined {
     const found = Object.entries(this.state.approvals).find(([, one]) => one.state === 'open');
-    const phase = this.plan.phases.find((one) => one.id === found?.[0]);
-    return found === undefined || phase === undefined
-      ? undefined
-      : { step: phase.step, evidence: found[1].evidence };
+    return found === undefined ? undefined : { step: found[0], evidence: found[1].evidence };
   }
 
   held(): string | undefined {
@@ -378,8 +488,9 @@ class Model {
     else if (this.state.run === 'paused') this.say('resume', null, person, null);
     else if (open !== undefined && luck % 19 === 0) this.say('reject', open.step, person, open.evidence);
     else if (open !== undefined)
-      this.say('approve', open.step, person, luck % 29 === 0 ? 'stale' : open.evidence);
-    else if (held !== undefined) this.say(luck % 2 === 0 ? 'retry' : 'skip', held, person, null);
+      this.say('approve', open.step, person, luck % 29 === 0 ? 'stale' : open.evidence, luck % 5 === 0);
+    else if (held !== undefined)
+      this.say((['retry', 'skip', 'done'] as const)[luck % 3] ?? 'retry', held, person, null);
     else if (first !== undefined) this.say('resolve', first.subject, person, null);
     else this.say('approve', this.plan.steps[0]?.id ?? '', person, null);
   }
@@ -400,16 +511,19 @@ class Model {
     const open = this.openApproval();
     const held = this.held();
     const due = nextDue(this.state);
+    const isSkipAsked = open !== undefined && this.plan.approvals[open.step]?.skip === true;
     const [first] = desk(this.state);
     if (this.state.run === 'paused' && this.say('resume', null, 'eve', null)) return;
     if (
       open !== undefined &&
+      !isSkipAsked &&
       ['ana', 'ben', 'olu'].some(
         (person) => this.missingVote(person) && this.say('approve', open.step, person, open.evidence),
       )
     )
       return;
-    if (held !== undefined && this.say('retry', held, 'eve', null)) return;
+    if (held !== undefined && (this.say('retry', held, 'eve', null) || this.say('done', held, 'eve', null)))
+      return;
     if (
       this.state.run === 'stuck' &&
       first !== undefined &&
@@ -469,6 +583,8 @@ describe('the core under a random world', () => {
       model.cut && 'continued as new',
       model.reopened && 'opened again',
       model.paused && 'paused',
+      model.parallel && 'parallel',
+      model.leftOut && 'left out',
     ]) {
       if (what !== false) seen[what] = (seen[what] ?? 0) + 1;
     }
@@ -502,6 +618,8 @@ describe('the core under a random world', () => {
       'continued as new',
       'opened again',
       'paused',
+      'parallel',
+      'left out',
     ]) {
       expect(seen[what] ?? 0, `runs that were ${what}`).toBeGreaterThan(SEEDS / 200);
     }
