@@ -36,6 +36,7 @@ export function makeContext(
   let toldAt = 0;
   return {
     ...envelope,
+    runbook: deps.run.plan.runbook.name,
     fence,
     outputs,
     environment,

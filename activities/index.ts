@@ -7,6 +7,7 @@ import { command } from './command.ts';
 import { databaseImport } from './database-import.ts';
 import { fingerprint } from './fingerprint.ts';
 import { httpCheck } from './http-check.ts';
+import { notify } from './notify.ts';
 import type { FingerprintTake, PhaseActivities } from './phase.ts';
 import { makeRecorder } from './recorder.ts';
 import { sqlCheck } from './sql-check.ts';
@@ -15,6 +16,7 @@ import { when } from './when.ts';
 /** The kinds that act. `approval`, `wait` and `point-of-no-return` live in the core and need none. */
 const KINDS = {
   'http.check': httpCheck,
+  notify,
   'app.switch': appSwitch,
   command,
   'database.import': databaseImport,

@@ -18,6 +18,8 @@ export type Progress = {
 
 export type PhaseContext = {
   run: number;
+  /** The runbook's name. */
+  runbook: string;
   phase: string;
   direction: 'run' | 'probe' | 'undo' | 'before' | 'after';
   try: number;

@@ -62,6 +62,8 @@ const targetKinds = {
   http: exact({
     kind: z.literal('http'),
     url: urlSchema,
+    token: secret,
+    secretPath: secret,
     worker,
     metrics: laterMetrics,
     secrets: later('secrets comes with a later version of the http target.', 'take it away'),

@@ -13,7 +13,15 @@ import { readYaml } from './yaml.ts';
 /** Where a secret is read, inside an activity and nowhere else. */
 export type SecretRef = { env: string } | { file: string };
 
-export type HttpTarget = { kind: 'http'; url: string; worker?: string };
+export type HttpTarget = {
+  kind: 'http';
+  url: string;
+  /** Sent by `notify`, as a bearer token. */
+  token?: SecretRef;
+  /** The rest of the address for `notify`, where it is a secret: a chat's incoming webhook. */
+  secretPath?: SecretRef;
+  worker?: string;
+};
 export type SqliteTarget = { kind: 'sqlite'; path: string; worker?: string };
 export type PostgresTarget = {
   kind: 'postgres';

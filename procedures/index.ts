@@ -4,6 +4,7 @@ import { approval } from './approval.ts';
 import { command } from './command.ts';
 import { databaseImport } from './database-import.ts';
 import { httpCheck } from './http-check.ts';
+import { notify } from './notify.ts';
 import { pointOfNoReturn } from './point-of-no-return.ts';
 import type { Procedure } from './procedure.ts';
 import { sqlCheck } from './sql-check.ts';
@@ -15,6 +16,7 @@ export type ProcedureName =
   | 'command'
   | 'database.import'
   | 'http.check'
+  | 'notify'
   | 'point-of-no-return'
   | 'sql.check'
   | 'wait';
@@ -25,6 +27,7 @@ export const PROCEDURES = {
   command,
   'database.import': databaseImport,
   'http.check': httpCheck,
+  notify,
   'point-of-no-return': pointOfNoReturn,
   'sql.check': sqlCheck,
   wait,
@@ -42,7 +45,6 @@ export const LATER_KINDS: readonly string[] = [
   'gate',
   'load.test',
   'manual',
-  'notify',
   'restore.drill',
   'runbook',
   'storage.cleanup',

@@ -35,7 +35,8 @@ export function finishPhase(
   environment: Environment,
   found: Collector,
 ): Phase {
-  const { name, title, targets, run, undo, undoTitle, probe, expected, limits, decides } = draft;
+  const { name, title, targets, run, undo, undoTitle, byHand, probe, expected, limits } = draft;
+  const { decides, tells } = draft;
   const isForGood = belowPointOfNoReturn && draft.effect !== 'none';
   const id = phaseId(step.id, name, drafts);
   const pools = filePools(targets, environment);
@@ -56,6 +57,8 @@ export function finishPhase(
     run,
     ...(undo === undefined || isForGood ? {} : { undo }),
     ...(undoTitle === undefined || isForGood ? {} : { undoTitle }),
+    ...(byHand === undefined || isForGood ? {} : { byHand }),
+    ...(tells === undefined ? {} : { tells }),
     ...(probe === undefined ? {} : { probe }),
     expected: isForGood ? { ...expected, undoMs: 0 } : expected,
     limits: fullLimits({

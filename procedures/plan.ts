@@ -31,6 +31,9 @@ export type Wait =
   | PersonWait
   | { wait: 'point-of-no-return'; because: string };
 
+/** An undo for people, in whole sentences: what to do, and what is seen once it is done. */
+export type ByHand = { how: string; seen: string };
+
 /** A person does it and says so. */
 export type PersonWait = { wait: 'person'; instructions: string; evidence: 'required' | 'optional' };
 
@@ -87,6 +90,10 @@ export type Phase = {
   undoWait?: PersonWait;
   /** The undo in words, for the undo sheet. */
   undoTitle?: string;
+  /** The same by hand. */
+  byHand?: ByHand;
+  /** It tells somebody outside: a check of the plan leaves it out. */
+  tells?: true;
   probe?: Call;
   /** Milliseconds that run and undo are expected to take while no history is known. */
   expected: { runMs: number; undoMs: number };
@@ -137,6 +144,8 @@ export type Fingerprint = { target: string; pool: string; call: Call; limits: Li
 
 export type Plan = {
   version: 1;
+  /** A check of a plan: only what can be looked at without changing anything. */
+  check?: true;
   runbook: { name: string; digest: string };
   environment: string;
   params: Record<string, Json>;

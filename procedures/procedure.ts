@@ -1,7 +1,7 @@
 /** The shape of a procedure: a kind of step, with its params, its outputs, and one pure function that plans its phases. */
 import type { z } from 'zod';
 import type { Environment, Target } from './environment.ts';
-import type { Call, Effect, Json, Limits, Wait } from './plan.ts';
+import type { ByHand, Call, Effect, Json, Limits, Wait } from './plan.ts';
 import { nearest } from './nearest.ts';
 import type { ProblemCode } from './problem.ts';
 import { listOr } from './schema.ts';
@@ -19,6 +19,10 @@ export type DraftPhase = {
   /** Required with an effect that is not irreversible. */
   undo?: Call;
   undoTitle?: string;
+  /** How the undo is done by hand while nothing of Countdown runs, and how to see that it is done; for the undo sheet. */
+  byHand?: ByHand;
+  /** It tells somebody outside: a check of the plan leaves it out. */
+  tells?: true;
   /** Required with an effect. */
   probe?: Call;
   /** Milliseconds, while no history is known. */

@@ -3,7 +3,7 @@ import { messageOf } from './fail.ts';
 
 /** Milliseconds that one request may take, its body included. */
 export const REQUEST_TIMEOUT_MS = 10_000;
-/** Bytes of a body that are read; what comes after is cut off. */
+/** Bytes of a body that are read where nothing is said; what comes after is cut off. */
 export const BODY_BYTES_MAX = 1024 * 1024;
 
 export type HttpRequest = {
@@ -14,6 +14,8 @@ export type HttpRequest = {
   /** Default 10 s. */
   timeoutMs?: number;
   signal: AbortSignal;
+  /** Bytes of the answer's body that are read. Default 1 MiB. */
+  answerBytesMax?: number;
 };
 
 export type HttpAnswer = { status: number; headers: Headers; body: string };
@@ -39,7 +41,11 @@ export async function request(input: HttpRequest): Promise<HttpAnswer> {
       headers: input.headers ?? {},
       ...(input.body === undefined ? {} : { body: input.body }),
     });
-    return { status: response.status, headers: response.headers, body: await readBody(response) };
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: await readBody(response, input.answerBytesMax),
+    };
   } catch (error) {
     input.signal.throwIfAborted();
     if (timer.aborted) throw new NoAnswer(`no answer within ${timeoutMs} ms`, { cause: error });
@@ -47,11 +53,11 @@ export async function request(input: HttpRequest): Promise<HttpAnswer> {
   }
 }
 
-async function readBody(response: Response): Promise<string> {
+async function readBody(response: Response, bytesMax: number = BODY_BYTES_MAX): Promise<string> {
   if (response.body === null) return '';
   const reader = response.body.getReader();
   const parts: Uint8Array[] = [];
-  for (let sizeBytes = 0; sizeBytes < BODY_BYTES_MAX;) {
+  for (let sizeBytes = 0; sizeBytes < bytesMax;) {
     const { done, value } = await reader.read();
     if (done) return Buffer.concat(parts).toString('utf8');
     const part: Uint8Array = value;
@@ -59,5 +65,5 @@ async function readBody(response: Response): Promise<string> {
     sizeBytes += part.byteLength;
   }
   await reader.cancel();
-  return Buffer.concat(parts).subarray(0, BODY_BYTES_MAX).toString('utf8');
+  return Buffer.concat(parts).subarray(0, bytesMax).toString('utf8');
 }

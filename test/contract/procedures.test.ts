@@ -14,6 +14,7 @@ import { type ContractKind, type ContractWorld, describeProcedure } from './proc
 
 const KINDS: ContractKind[] = [
   { kind: 'http.check', make: makeHttpWorld },
+  { kind: 'notify', make: makeReceiverWorld },
   { kind: 'app.switch', make: makeSwitchWorld },
   { kind: 'database.import', make: makeDatabaseWorld },
   { kind: 'command', make: makeCommandWorld },
@@ -45,6 +46,30 @@ async function makeHttpWorld(): Promise<ContractWorld> {
     step: '{ id: ready, uses: http.check, with: { target: app, requests: [{ get: /ready, headers: [X-Release] }] } }',
     context: (options) => makePhaseContext({ targets, ...options }),
     look: () => Promise.resolve(changed),
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+/** A receiver of messages: what it is told is no change, anything else is. */
+async function makeReceiverWorld(): Promise<ContractWorld> {
+  const others: string[] = [];
+  const server = createServer((request, response) => {
+    const isMessage = request.method === 'POST' && request.url === '/hook';
+    if (!isMessage) others.push(`${request.method} ${request.url}`);
+    request.resume().on('end', () => response.writeHead(isMessage ? 200 : 405).end('ok'));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('The server has no port.');
+  const targets = { hook: { kind: 'http' as const, url: `http://127.0.0.1:${address.port}/hook` } };
+  return {
+    targets,
+    step: '{ id: tell, uses: notify, with: { target: hook, text: The run starts., say: { rows: 5 } } }',
+    context: (options) => makePhaseContext({ targets, ...options }),
+    look: () => Promise.resolve([...others]),
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

@@ -48,6 +48,7 @@ export function makePhaseContext(options: TestContextOptions): TestContext {
   };
   const context: TestContext = {
     run: options.run ?? 1,
+    runbook: 'test',
     phase: options.phase ?? 'step/phase',
     direction: options.direction ?? 'run',
     try: 1,
