@@ -93,6 +93,8 @@ export const PlanAnswer = z
       person: z.string(),
       takesMs: z.number(),
       undoMs: z.number(),
+      /** Of how many past times `undoMs` is the p95, or the longest; null where the plan alone says it. */
+      undoBasis: z.object({ samples: z.int(), isP95: z.boolean() }).nullable(),
       canApprove: z.record(z.string(), z.array(z.string())),
       leases: z.array(
         z.object({ target: z.string(), run: z.int(), runbook: z.string(), requester: z.string() }),
@@ -138,6 +140,7 @@ const runFields = {
   notVerified: z.array(z.string()),
   step: z.string().nullable(),
   failAt: z.string().nullable(),
+  notAfter: z.string().nullable(),
   createdAt: z.string(),
   startedAt: z.string().nullable(),
   endedAt: z.string().nullable(),
@@ -161,7 +164,21 @@ export const RunDetailAnswer = z
   .object({
     ...runFields,
     at: z.string(),
-    rollback: z.object({ withinMs: z.number() }),
+    rollback: z.object({
+      withinMs: z.number(),
+      undoMs: z.number(),
+      phases: z.int(),
+      lastSafeAt: z.string().nullable(),
+    }),
+    /** Where the time of a rollback went; null before its end. */
+    recovery: z
+      .object({
+        detectMs: z.number(),
+        decideMs: z.number(),
+        executeMs: z.number(),
+        verifyMs: z.number(),
+      })
+      .nullable(),
     abort: z.object({ allowed: z.boolean(), undoes: z.int(), undoMs: z.number() }),
     steps: z.array(
       z.object({ id: z.string(), kind: z.string(), effect: z.string(), phases: z.array(z.string()) }),

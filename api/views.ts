@@ -4,19 +4,29 @@ import { groupsOf } from '../procedures/environment.ts';
 import type { Environment } from '../procedures/environment.ts';
 import { type Approval, type Phase, type Plan, isWait } from '../procedures/plan.ts';
 import { isTerminal } from '../procedures/states.ts';
-import type { ApprovalView, PhaseView, RunDetail, RunView } from '../store/types.ts';
+import type { ApprovalView, ExpectedPhase, Recovery, RunDetail, RunView } from '../store/types.ts';
 import { freezeAt, nextFreeze } from '../procedures/calendar.ts';
 import { count } from '../procedures/votes.ts';
 import { leftOutBecause } from '../procedures/when.ts';
 import type { HeldLease } from './leases.ts';
+import { basisOf, rollbackNow } from './rollback.ts';
 import type { PlanAnswer, Run, RunDetailAnswer } from './schemas.ts';
 
 /** The plan as people read it, with what holds at this moment beside it. */
 export function planAnswer(
   hash: string,
   plan: Plan,
-  now: { environment: Environment; person: string; leases: HeldLease[]; at: Date },
+  now: {
+    environment: Environment;
+    person: string;
+    leases: HeldLease[];
+    expected: readonly ExpectedPhase[];
+    at: Date;
+  },
 ): z.infer<typeof PlanAnswer> {
+  const expected = new Map(now.expected.map((phase) => [phase.phase, phase]));
+  const undoMsOf = (phases: readonly Phase[]) =>
+    phases.reduce((sum, { id }) => sum + (expected.get(id)?.undoMs ?? 0), 0);
   const phasesOf = (step: string) => plan.phases.filter((phase) => phase.step === step);
   const groups = new Set(Object.values(plan.approvals).flatMap((approval) => Object.keys(approval.from)));
   return {
@@ -36,7 +46,7 @@ export function planAnswer(
         effect: step.effect,
         onFail: step.onFail,
         targets: [...new Set(phases.filter((phase) => phase.effect !== 'none').flatMap(targetsOf))],
-        undoMs: undoMs(phases),
+        undoMs: undoMsOf(phases),
         approval: approval === undefined ? null : approvalAsked(approval),
         wait: run !== undefined && isWait(run) ? run : null,
         phases: phases.map((phase) => ({
@@ -46,7 +56,7 @@ export function planAnswer(
           targets: phase.targets,
           undo: phase.undo === undefined ? null : (phase.undoTitle ?? phase.undo.activity),
           timeoutMs: phase.limits.timeoutMs,
-          undoMs: phase.undo === undefined ? 0 : phase.expected.undoMs,
+          undoMs: undoMsOf([phase]),
           tries: phase.limits.tries,
         })),
       };
@@ -59,8 +69,9 @@ export function planAnswer(
     unverifiable: plan.unverifiable,
     now: {
       person: now.person,
-      takesMs: plan.phases.reduce((sum, phase) => sum + phase.expected.runMs, 0),
-      undoMs: undoMs(plan.phases),
+      takesMs: now.expected.reduce((sum, phase) => sum + phase.runMs, 0),
+      undoMs: undoMsOf(plan.phases),
+      undoBasis: basisOf(now.expected),
       canApprove: Object.fromEntries(
         [...groups].sort().map((group) => [group, membersOf(now.environment, group, [now.person])]),
       ),
@@ -84,10 +95,6 @@ function freezes({ changeFreezes = [] }: Environment, at: Date) {
 const isoOf = (ms: number) => new Date(ms).toISOString();
 
 const targetsOf = (phase: Phase) => phase.targets;
-
-function undoMs(phases: readonly Phase[]): number {
-  return phases.reduce((sum, phase) => sum + (phase.undo === undefined ? 0 : phase.expected.undoMs), 0);
-}
 
 function approvalAsked(approval: Approval) {
   const { from, expiresMs, via, covers } = approval;
@@ -119,6 +126,7 @@ export function runAnswer(run: RunView): z.infer<typeof Run> {
     notVerified: run.notVerified,
     step: run.step,
     failAt: run.failAt,
+    notAfter: run.notAfter,
     createdAt: run.createdAt,
     startedAt: run.startedAt,
     endedAt: run.endedAt,
@@ -128,39 +136,33 @@ export function runAnswer(run: RunView): z.infer<typeof Run> {
   };
 }
 
-/** States in which a phase may have left something that its undo takes back. */
-const OWED: readonly PhaseView['state'][] = ['running', 'done', 'maybe', 'undoing', 'undo-failed'];
-
 export function runDetailAnswer(
   run: RunDetail,
   plan: Plan,
-  environment: Environment,
-  now: Date,
+  read: { environment: Environment; recovery: Recovery | undefined; at: Date },
 ): z.infer<typeof RunDetailAnswer> {
   const planned = new Map(plan.phases.map((phase) => [phase.id, phase]));
-  const owed = run.phases.flatMap((phase) => {
-    const inPlan = planned.get(phase.phase);
-    return OWED.includes(phase.state) && inPlan?.undo !== undefined ? [inPlan] : [];
-  });
+  const back = rollbackNow(run, plan);
   const door = pointOfNoReturn(plan);
   const isPast = run.phases.some((phase) => phase.phase === door?.id && phase.state === 'done');
   const isLeaving = isTerminal(run.state) || run.state === 'unwinding' || run.state === 'stuck';
   return {
     ...runAnswer(run),
-    at: now.toISOString(),
-    rollback: plan.rollback,
-    abort: { allowed: !isLeaving && !isPast, undoes: owed.length, undoMs: undoMs(owed) },
+    at: read.at.toISOString(),
+    rollback: { ...plan.rollback, ...back },
+    recovery: read.recovery ?? null,
+    abort: { allowed: !isLeaving && !isPast, undoes: back.phases, undoMs: back.undoMs },
     steps: plan.steps.map(({ id, kind, effect, phases }) => ({ id, kind, effect, phases })),
-    phases: run.phases.map((phase) => {
+    phases: run.phases.map(({ actAt: _act, isOwed: _owed, runMs, undoMs: _undoMs, ...phase }) => {
       const inPlan = planned.get(phase.phase);
       return {
         ...phase,
         undo: inPlan?.undo === undefined ? null : (inPlan.undoTitle ?? inPlan.undo.activity),
         wait: inPlan !== undefined && isWait(inPlan.run) ? inPlan.run.wait : null,
-        expectedMs: inPlan?.expected.runMs ?? 0,
+        expectedMs: runMs,
       };
     }),
-    approvals: run.approvals.map((approval) => approvalAnswer(run, approval, environment)),
+    approvals: run.approvals.map((approval) => approvalAnswer(run, approval, read.environment)),
     decisions: run.decisions.map(({ id, kind, subject, person, door: via, reason, at, counted }) => ({
       id,
       kind,

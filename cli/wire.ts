@@ -24,6 +24,7 @@ export type PlanWire = {
     person: string;
     takesMs: number;
     undoMs: number;
+    undoBasis: { samples: number; isP95: boolean } | null;
     canApprove: Record<string, string[]>;
     leases: { target: string; run: number; runbook: string; requester: string }[];
     leasesNeeded: number;
@@ -44,6 +45,7 @@ export type RunWire = {
   verified: boolean | null;
   notVerified: string[];
   step: string | null;
+  notAfter: string | null;
   createdAt: string;
   startedAt: string | null;
   endedAt: string | null;
@@ -87,7 +89,8 @@ export type ApprovalWire = {
 export type RunDetailWire = RunWire & {
   /** The server's time. */
   at: string;
-  rollback: { withinMs: number };
+  rollback: { withinMs: number; undoMs: number; phases: number; lastSafeAt: string | null };
+  recovery: { detectMs: number; decideMs: number; executeMs: number; verifyMs: number } | null;
   abort: { allowed: boolean; undoes: number; undoMs: number };
   steps: { id: string; kind: string; effect: string; phases: string[] }[];
   phases: PhaseWire[];

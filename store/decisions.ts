@@ -62,7 +62,9 @@ export async function readVotes(
         (select a.evidence from countdown.approvals a where a.run = $1 and a.step = $2) as evidence,
         (select json_agg(c.body order by c.seq) from counted c
           where c.kind = 'approve' and c.subject = $2) as approvals,
-        array(select distinct c.person from counted c where c.kind = any ($3)) as steered`,
+        -- Who steers once the last vote was counted takes nothing away from what had been approved.
+        array(select distinct c.person from counted c where c.kind = any ($3) and c.seq < (
+          select max(v.seq) from counted v where v.kind = 'approve' and v.subject = $2)) as steered`,
     values: [run, step, STEERING],
   });
   const [found] = rows;

@@ -10,10 +10,13 @@ import {
   isCurrent,
   journalRows,
 } from './journal.ts';
+import { readExpected } from './durations.ts';
+import { readFacts } from './facts.ts';
 import { listen } from './listen.ts';
 import { readBinds } from './outputs.ts';
 import { readPlan, readPlanByPrefix, savePlan } from './plans.ts';
 import { saveProgress } from './progress.ts';
+import { readRecovery } from './recovery.ts';
 import { createRun, listOpenRuns, makeRunLoader, readBegun } from './runs.ts';
 import { insertToken, readToken, revokeToken } from './tokens.ts';
 import type { ApiStore, WorkerStore } from './types.ts';
@@ -31,7 +34,8 @@ export function makeWorkerStore(pool: Pool): WorkerStore {
     record: (run, rows) => appendRows(pool, run, rows),
     decision: (run, id) => readDecision(pool, run, id),
     countDecision: (run, id) => appendDecision(pool, run, id),
-    votes: (run, phase) => readVotes(pool, run, phase),
+    votes: (run, step) => readVotes(pool, run, step),
+    facts: (run, phases) => readFacts(pool, run, phases),
     saveProgress: (row) => saveProgress(pool, row),
   };
 }
@@ -44,6 +48,8 @@ export function makeApiStore(pool: Pool): ApiStore {
     planByPrefix: (prefix) => readPlanByPrefix(pool, prefix),
     createRun: (row) => createRun(pool, row),
     run: (run) => readRun(pool, run),
+    recovery: (run) => readRecovery(pool, run),
+    expected: (plan) => readExpected(pool, plan),
     runs: (page) => listRuns(pool, page),
     journal: (run, page) => journalRows(pool, run, page),
     insertDecision: (decision) => insertDecision(pool, decision),

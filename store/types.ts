@@ -2,6 +2,7 @@
  * What the store gives to the worker and to the API: one type a side, so that each gets its own database role and
  * nothing more. PostgreSQL is behind both; the journal moves only through the function `countdown.append`.
  */
+import type { Facts } from './facts.ts';
 import type { Direction, Json, Plan, Verdict } from '../procedures/plan.ts';
 import type { PhaseState, RunState } from '../procedures/states.ts';
 import type { Begun, Decision, DecisionKind, RecordRow } from '../workflows/messages.ts';
@@ -132,6 +133,8 @@ export type WorkerStore = {
     run: number,
     step: string,
   ): Promise<{ evidence: string | null; approvals: Decision[]; steered: string[] }>;
+  /** What the journal proves; outcomes of these phases alone. */
+  facts(run: number, phases: string[]): Promise<Facts>;
   /** Replaces the phase's progress; a side table, never journalled. */
   saveProgress(row: { run: number; phase: string; progress: Record<string, Json> }): Promise<void>;
 };
@@ -150,6 +153,34 @@ export type PhaseView = {
   progress: Record<string, Json> | null;
   startedAt: string | null;
   endedAt: string | null;
+  /** When its latest intent of any direction was written. */
+  actAt: string | null;
+  /** What it is expected to take, fixed when the run was made; `undoMs` null where it has no undo. */
+  runMs: number;
+  undoMs: number | null;
+  /** Whether an abort now would take it back. */
+  isOwed: boolean;
+};
+
+/** What the past, or else the plan, says of a phase; `undoMs` null where it has no undo. */
+export type ExpectedPhase = {
+  phase: string;
+  runMs: number;
+  undoMs: number | null;
+  /** Times of which `undoMs` is the p95 (from 20 on) or the longest; 0 where the plan declares it. */
+  undoSamples: number;
+};
+
+/** Where the time of a rollback went. */
+export type Recovery = {
+  /** From the start of the phase that broke to its failure; 0 where a person ended the run. */
+  detectMs: number;
+  /** From there to the unwinding: what people took to decide. */
+  decideMs: number;
+  /** To the end of the last undo. */
+  executeMs: number;
+  /** To the end of the comparison with before. */
+  verifyMs: number;
 };
 
 export type ApprovalView = {
@@ -178,6 +209,8 @@ export type RunView = {
   notVerified: string[];
   step: string | null;
   failAt: string | null;
+  /** It does not begin later, and begins no effect that could not end and be taken back until then; null for never. */
+  notAfter: string | null;
   createdAt: string;
   startedAt: string | null;
   endedAt: string | null;
@@ -220,6 +253,10 @@ export type ApiStore = {
   /** Run row, all leases, phases of the read model and journal row 1 in one transaction. */
   createRun(row: NewRun): Promise<CreatedRun>;
   run(run: number): Promise<RunDetail | undefined>;
+  /** Undefined where the run was not rolled back. */
+  recovery(run: number): Promise<Recovery | undefined>;
+  /** What each phase of a stored plan is expected to take, by its hash. */
+  expected(plan: string): Promise<ExpectedPhase[]>;
   runs(page: { limit: number; before?: number }): Promise<RunView[]>;
   /** Journal rows after `seq`, oldest first. */
   journal(run: number, page: { after: number; limit: number }): Promise<JournalRow[]>;

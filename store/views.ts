@@ -9,7 +9,8 @@ const iso = (column: string): string =>
 const RUN = `json_build_object(
   'run', r.run, 'runbook', r.runbook, 'environment', r.environment, 'plan', r.plan, 'requester', r.requester,
   'state', r.state, 'verdict', r.verdict, 'because', r.because, 'verified', r.verified, 'notVerified', r.not_verified,
-  'step', r.step, 'failAt', r.fail_at, 'createdAt', ${iso('r.created_at')}, 'startedAt', ${iso('r.started_at')},
+  'step', r.step, 'failAt', r.fail_at, 'notAfter', ${iso('r.not_after')},
+  'createdAt', ${iso('r.created_at')}, 'startedAt', ${iso('r.started_at')},
   'endedAt', ${iso('r.ended_at')}, 'unwindingAt', ${iso('r.unwinding_at')}, 'unwoundAt', ${iso('r.unwound_at')},
   'head', json_build_object('seq', r.seq, 'hash', r.hash))`;
 
@@ -17,7 +18,8 @@ const RUN = `json_build_object(
 const PHASES = `select json_agg(json_build_object(
     'phase', p.phase, 'step', p.step, 'title', p.title, 'effect', p.effect, 'state', p.state, 'verdict', p.verdict,
     'summary', p.summary, 'error', p.error, 'try', p.try, 'waitingFor', p.waiting_for, 'progress', g.body,
-    'startedAt', ${iso('p.started_at')}, 'endedAt', ${iso('p.ended_at')}) order by p.ordinal)
+    'startedAt', ${iso('p.started_at')}, 'endedAt', ${iso('p.ended_at')}, 'actAt', ${iso('p.act_at')},
+    'runMs', p.run_ms, 'undoMs', p.undo_ms, 'isOwed', countdown.is_owed(p)) order by p.ordinal)
   from countdown.phases p
   left join countdown.progress g on g.run = p.run and g.phase = p.phase and g.at >= p.act_at
   where p.run = r.run`;

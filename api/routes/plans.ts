@@ -75,7 +75,8 @@ export function addPlans(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
 
 async function answer(c: ApiContext, deps: ApiDeps, hash: string, plan: Plan, environment: Environment) {
   const leases = await leasesAgainst(deps.store, plan);
-  return planAnswer(hash, plan, { environment, person: c.get('person'), leases, at: deps.now() });
+  const expected = await deps.store.expected(hash);
+  return planAnswer(hash, plan, { environment, person: c.get('person'), leases, expected, at: deps.now() });
 }
 
 /** The body came out of JSON.parse, so all in it is JSON. */

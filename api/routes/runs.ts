@@ -151,7 +151,8 @@ export function addRuns(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       await grant(c, deps, environment, run);
       const plan = await deps.store.plan(run.plan);
       if (plan === undefined) throw new Error(`The plan of run ${run.run} is not in the store.`);
-      return c.json(runDetailAnswer(run, plan, environment, deps.now()), 200);
+      const recovery = run.state === 'rolled-back' ? await deps.store.recovery(run.run) : undefined;
+      return c.json(runDetailAnswer(run, plan, { environment, recovery, at: deps.now() }), 200);
     },
   );
 }

@@ -117,7 +117,9 @@ function freezeTexts({ now: { changeFreeze, nextChangeFreeze } }: PlanWire): str
 
 function nowLines(plan: PlanWire, style: Style): string[] {
   const objective = `objective ${span(plan.rollback.withinMs)}`;
-  const rollback = `Rollback    at most ${duration(plan.now.undoMs)}, ${objective}`;
+  const { undoBasis: basis, undoMs } = plan.now;
+  const past = basis === null ? '' : ` (${basis.isP95 ? 'p95' : 'longest'} of ${basis.samples})`;
+  const rollback = `Rollback    at most ${duration(undoMs)}${past}, ${objective}`;
   const lines = [twoParts(rollback, `Takes  about ${duration(plan.now.takesMs)}`, 60)];
   const groups = Object.entries(plan.now.canApprove).map(([group, people]) => {
     if (people.length > 3) return `${group} ${people.length} people`;

@@ -11,6 +11,7 @@ import {
   clock,
   cut,
   dash,
+  day,
   dot,
   duration,
   number,
@@ -91,9 +92,17 @@ function statusLines(run: RunDetailWire, style: Style): string[] {
     undoes === 0
       ? 'abort now undoes nothing'
       : `abort now undoes ${plural(undoes, 'phase')}, about ${duration(undoMs)} of ${span(run.rollback.withinMs)}`;
-  const parts = [`plan ${run.plan.slice(0, 12)}`, `requester ${safe(run.requester)}`];
+  const { lastSafeAt } = run.rollback;
+  const parts = [`plan ${run.plan.slice(0, 12)}`];
+  if (lastSafeAt === null) parts.push(`requester ${safe(run.requester)}`);
   parts.push(run.abort.allowed ? undo : 'past the point of no return: abort is refused');
+  if (lastSafeAt !== null) parts.push(`last safe abort ${momentOf(lastSafeAt, run.at)}`);
   return [cut(style, parts.join(dot(style)), COLUMNS_MAX)];
+}
+
+/** `04:55 UTC`, with the day where it is another one. */
+function momentOf(at: string, now: string): string {
+  return `${at.slice(0, 10) === now.slice(0, 10) ? '' : `${day(at)} `}${clock(at)} UTC`;
 }
 
 function forwardLines(run: RunDetailWire, style: Style, now: Date): string[] {

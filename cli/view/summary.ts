@@ -60,16 +60,26 @@ function wentBack(run: RunDetailWire, style: Style): Labelled[] {
   const owed = run.phases.filter(
     ({ state, undo }) => undo !== null && !['pending', 'waiting', 'skipped'].includes(state),
   ).length;
-  const tookMs =
-    run.unwindingAt === null || run.unwoundAt === null
-      ? null
-      : Date.parse(run.unwoundAt) - Date.parse(run.unwindingAt);
-  const recovery =
-    tookMs === null ? '' : `${duration(tookMs)} of ${span(run.rollback.withinMs)}${dot(style)}`;
+  const recovery = run.recovery === null ? '' : `${recoveryText(run.recovery, run.rollback)}${dot(style)}`;
   return [
     ['Verified', `STATE and DATA equal on ${equal} of ${run.targets.length} targets${unsure}`],
     ['Recovery', `${recovery}${undone} of ${plural(owed, 'phase')} undone`],
   ];
+}
+
+/** Detected, decided, executed, verified: the time that people without the service had to bear. */
+function recoveryText(
+  { detectMs, decideMs, executeMs, verifyMs }: NonNullable<RunDetailWire['recovery']>,
+  { withinMs }: RunDetailWire['rollback'],
+): string {
+  const parts = [
+    `detect ${duration(detectMs)}`,
+    `decide ${duration(decideMs)}`,
+    `execute ${duration(executeMs)}`,
+    `verify ${duration(verifyMs)}`,
+  ];
+  const all = detectMs + decideMs + executeMs + verifyMs;
+  return `${duration(all)} of ${span(withinMs)}: ${parts.join(', ')}`;
 }
 
 function decided(run: RunDetailWire, style: Style): Labelled[] {

@@ -9,6 +9,9 @@ grant usage on schema countdown to countdown_api, countdown_worker;
 grant select on countdown.migrations, countdown.plans, countdown.runs, countdown.phases, countdown.prints,
   countdown.approvals, countdown.decisions, countdown.leases, countdown.progress, countdown.journal
   to countdown_api, countdown_worker;
+grant select on countdown.durations to countdown_api;
+grant execute on function countdown.look(json), countdown.is_owed(countdown.phases), countdown.expected_of(jsonb),
+  countdown.past_of(text, text, text, text) to countdown_api;
 
 grant select on countdown.idempotency, countdown.tokens, countdown.environment_heads to countdown_api;
 grant insert (hash, body, person) on countdown.plans to countdown_api;

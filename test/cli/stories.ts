@@ -84,7 +84,9 @@ export function makeRun(
     unwoundAt: null,
     head: { seq: 12, hash: 'e0a7319c55d1'.padEnd(64, '0') },
     at: at(149),
-    rollback: { withinMs: 300_000 },
+    notAfter: null,
+    rollback: { withinMs: 300_000, undoMs: 0, phases: 0, lastSafeAt: null },
+    recovery: null,
     abort: { allowed: true, undoes: 0, undoMs: 0 },
     steps: Object.entries(KINDS).map(([id, kind]) => ({
       id,
@@ -141,7 +143,12 @@ export const copying = makeRun(
       progress: { done: 66_000, total: 100_000, unit: 'rows', detail: 'songs' },
     },
   },
-  { abort: { allowed: true, undoes: 2, undoMs: 8_000 }, approvals: [granted], at: at(552) },
+  {
+    rollback: { withinMs: 300_000, undoMs: 8_000, phases: 2, lastSafeAt: at(1_800) },
+    abort: { allowed: true, undoes: 2, undoMs: 8_000 },
+    approvals: [granted],
+    at: at(552),
+  },
 );
 
 const copied: Record<string, PhaseStory> = {
@@ -216,6 +223,7 @@ export const rolledBack = makeRun(
     unwindingAt: at(561),
     unwoundAt: at(571),
     endedAt: at(571),
+    recovery: { detectMs: 1_000, decideMs: 0, executeMs: 9_000, verifyMs: 1_000 },
     abort: { allowed: false, undoes: 0, undoMs: 0 },
     approvals: [granted],
     decisions,
@@ -305,6 +313,7 @@ export const plan: PlanWire = {
     person: 'dana',
     takesMs: 65_000,
     undoMs: 12_000,
+    undoBasis: { samples: 31, isP95: true },
     canApprove: { owner: ['olu'], sre: ['ana', 'ben', 'chi'] },
     leases: [],
     leasesNeeded: 4,

@@ -27,6 +27,12 @@ const golden = new Map(
 const leasesLine = (more: object) =>
   planLines({ ...plan, now: { ...plan.now, ...more } }, symbols).find((line) => line.startsWith('Leases'));
 
+/** The line of the rollback, with another past. */
+const rollback = (undoBasis: typeof plan.now.undoBasis) =>
+  planLines({ ...plan, now: { ...plan.now, undoBasis } }, symbols).find((line) =>
+    line.startsWith('Rollback'),
+  );
+
 describe('the golden views', () => {
   for (const [name, run] of Object.entries({ waiting, copying, unwinding, rolledBack, succeeded, stuck })) {
     test(`a run that is ${name} looks as agreed`, () => {
@@ -61,6 +67,22 @@ describe('the golden views', () => {
     );
     expect(leasesLine({ changeFreeze: held, nextChangeFreeze: next })).toBe(
       'Leases      4 of 4 free · change freeze until 4 Jan (year-end)',
+    );
+  });
+
+  test('a plan says of how many past times its rollback is known, and nothing where the plan alone says it', () => {
+    expect(rollback({ samples: 4, isP95: false })).toMatch(
+      /^Rollback {4}at most 12s \(longest of 4\), objective 5m /,
+    );
+    expect(rollback(null)).toMatch(/^Rollback {4}at most 12s, objective 5m /);
+  });
+
+  test('the last safe abort on another day is named with its day', () => {
+    const lastSafeAt = '2026-11-23T00:10:00.000Z';
+    const later = { ...copying, rollback: { ...copying.rollback, lastSafeAt } };
+    const lines = runLines(later, symbols, { now: new Date(copying.at), isWatching: false });
+    expect(lines[1]).toBe(
+      'plan 7f3a91c204de · abort now undoes 2 phases, about 8s of 5m · last safe abort 23 Nov 00:10 UTC',
     );
   });
 
