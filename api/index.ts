@@ -20,6 +20,7 @@ import { addMe } from './routes/me.ts';
 import { addPlans } from './routes/plans.ts';
 import { addRunbooks } from './routes/runbooks.ts';
 import { addRuns } from './routes/runs.ts';
+import { addUndoSheet } from './routes/undo-sheet.ts';
 
 export type { ApiDeps } from './context.ts';
 
@@ -64,6 +65,7 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
   addMe(app, deps);
   addRunbooks(app, deps);
   addPlans(app, deps);
+  addUndoSheet(app, deps);
   addRuns(app, deps);
   addEvents(app, deps);
   addEvidence(app, deps);

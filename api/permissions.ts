@@ -35,6 +35,7 @@ export const PERMISSIONS: Record<string, Permission> = {
   'GET /v1/runs': 'signed-in',
   'POST /v1/plans': 'plan',
   'GET /v1/plans/:plan': 'read',
+  'GET /v1/plans/:plan/undo-sheet': 'read',
   'POST /v1/runs': 'start',
   'GET /v1/runs/:id': 'read',
   'GET /v1/runs/:id/events': 'read',

@@ -308,6 +308,8 @@ export const Evidence = z
     plan: jsonValue,
     rows: z.array(z.record(z.string(), jsonValue)),
     head: z.object({ seq: z.int(), hash: z.string() }),
+    /** Every undo by hand, in words, as row 1 holds it. */
+    undoSheet: z.string().nullable(),
   })
   .openapi('Evidence');
 

@@ -1,6 +1,6 @@
 /** The HTTP client of the command line. */
 import { ApiError } from './errors.ts';
-import type { DecisionWire, EventWire, PlanWire, RunDetailWire, RunWire } from './wire.ts';
+import type { DecisionWire, EventWire, EvidenceWire, PlanWire, RunDetailWire, RunWire } from './wire.ts';
 
 export const USER_AGENT = 'countdown-cli/0.1.0';
 /** Milliseconds for one answer; an update of a run waits 5 s for a worker. */
@@ -30,10 +30,8 @@ export function makeClient(access: Access) {
         `/v1/runs?limit=${query.limit}${query.cursor === undefined ? '' : `&cursor=${encodeURIComponent(query.cursor)}`}`,
       ),
     run: (run: number) => get<RunDetailWire>(`/v1/runs/${run}`),
-    evidence: (run: number) =>
-      get<{ run: RunWire; plan: unknown; rows: unknown[]; head: RunWire['head'] }>(
-        `/v1/runs/${run}/evidence`,
-      ),
+    evidence: (run: number) => get<EvidenceWire>(`/v1/runs/${run}/evidence`),
+    undoSheet: (plan: string) => textOf(access, `/v1/plans/${encodeURIComponent(plan)}/undo-sheet`),
     decide: (run: number, body: object) => post<DecisionWire>(`/v1/runs/${run}/decisions`, body),
     steer: (run: number, verb: 'abort' | 'pause' | 'resume' | 'retry' | 'skip' | 'resolve', body: object) =>
       post<DecisionWire>(`/v1/runs/${run}/${verb}`, body),
@@ -71,6 +69,13 @@ async function call<T>(
   });
   if (!response.ok) throw await problemOf(response);
   return trusted<T>(await response.json());
+}
+
+async function textOf(access: Access, path: string): Promise<string> {
+  const init = { headers: headersOf(access), signal: AbortSignal.timeout(ANSWER_MS) };
+  const response = await reach(access, path, init);
+  if (!response.ok) throw await problemOf(response);
+  return response.text();
 }
 
 async function reach(access: Access, path: string, init: RequestInit): Promise<Response> {

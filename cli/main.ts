@@ -6,6 +6,7 @@ import { lint } from './commands/lint.ts';
 import { evidence, runs, show } from './commands/look.ts';
 import { plan } from './commands/plan.ts';
 import { run } from './commands/run.ts';
+import { undoSheet } from './commands/undo-sheet.ts';
 import { watch } from './commands/watch.ts';
 import { type Format, type Terminal, makeContext } from './context.ts';
 import { UsageError, exitCodeOfError, renderError } from './errors.ts';
@@ -27,6 +28,7 @@ export const COMMANDS: Record<string, Command> = {
   skip,
   resolve,
   evidence,
+  'undo-sheet': undoSheet,
 };
 
 /** Resolves with the exit code; never throws. */

@@ -107,6 +107,14 @@ export type RunDetailWire = RunWire & {
   targets: { target: string; equal: boolean | null }[];
 };
 
+export type EvidenceWire = {
+  run: RunWire;
+  plan: unknown;
+  rows: unknown[];
+  head: RunWire['head'];
+  undoSheet: string | null;
+};
+
 export type DecisionWire = { result: string; detail: string };
 
 export type EventWire = { id: string | null; event: string; data: Record<string, unknown> };

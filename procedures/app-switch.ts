@@ -12,6 +12,7 @@ import { MINUTE_MS, SECOND_MS } from './limits.ts';
 import { nearest } from './nearest.ts';
 import { type Procedure, callOf, targetOf } from './procedure.ts';
 import { exact, listOr, nameSchema } from './schema.ts';
+import { setByHand } from './set-by-hand.ts';
 
 const params = exact({
   switch: nameSchema.describe('Target of kind switch.'),
@@ -68,6 +69,7 @@ export const appSwitch: Procedure<typeof params> = {
         run: callOf('app.switch', 'set', 'run', { switch: name, to, from: found }),
         undo: callOf('app.switch', 'set', 'undo', { switch: name, to: found, from: to }),
         undoTitle: `Set ${name} to what it was before`,
+        byHand: setByHand(name, { from: to, to: found }),
         probe: callOf('app.switch', 'set', 'probe', { switch: name, to, from: found }),
         expected: { runMs: SECOND_MS, undoMs: SECOND_MS },
         limits: { timeoutMs: 2 * MINUTE_MS },

@@ -8,6 +8,7 @@
 import { z } from 'zod';
 import { ARGUMENTS_MAX, argumentSchema } from './command-target.ts';
 import { SECOND_MS } from './limits.ts';
+import type { ByHand } from './plan.ts';
 import { type DraftPhase, type Procedure, callOf, targetOf } from './procedure.ts';
 import { exact, nameSchema } from './schema.ts';
 
@@ -52,7 +53,9 @@ export const command: Procedure<typeof params> = {
       effect: target.effect,
       targets: [name],
       run: call('run'),
-      ...(target.undo === undefined ? {} : { undo: call('undo'), undoTitle: `Run the undo of ${name}` }),
+      ...(target.undo === undefined
+        ? {}
+        : { undo: call('undo'), undoTitle: `Run the undo of ${name}`, byHand: byHand(name, args) }),
       ...(target.probe === undefined
         ? {}
         : { probe: callOf('command', 'run', 'probe', { run: name, args, timeoutMs, canUndo }) }),
@@ -62,3 +65,15 @@ export const command: Procedure<typeof params> = {
     return [phase];
   },
 };
+
+/** The command lines stand in the environment file, which whoever does this by hand can read. */
+function byHand(name: string, args: readonly string[]): ByHand {
+  const quoted = args.map((one) => `'${one}'`).join(' ');
+  const same = args.length === 0 ? '' : ', with the same arguments';
+  return {
+    how:
+      `On a machine of its pool, as the user of the worker, run what the environment file names under targets.${name}.undo` +
+      `${args.length === 0 ? '' : `, followed by ${quoted}`}, with the variables under targets.${name}.env and no others.`,
+    seen: `when it ends with exit 0, and targets.${name}.probe${same} ends with exit 1.`,
+  };
+}

@@ -15,6 +15,7 @@ import { HOUR_MS, MINUTE_MS, SECOND_MS } from './limits.ts';
 import type { Json } from './plan.ts';
 import { type DraftPhase, type PlanInput, type Procedure, callOf, targetOf } from './procedure.ts';
 import { exact, later, nameSchema } from './schema.ts';
+import { setByHand } from './set-by-hand.ts';
 
 const params = exact({
   source: nameSchema.describe('Target of kind sqlite.'),
@@ -103,6 +104,7 @@ export const databaseImport: Procedure<typeof params> = {
         run: run('hold-writes'),
         ...both('hold-writes'),
         undoTitle: `Take writes on ${source} again: set ${name} to ${values[0]}`,
+        byHand: setByHand(name, { from: values[1], to: values[0] }),
         expected: { runMs: 5 * SECOND_MS, undoMs: 5 * SECOND_MS },
         limits: { timeoutMs: 30 * MINUTE_MS },
       },
@@ -114,6 +116,12 @@ export const databaseImport: Procedure<typeof params> = {
         run: run('copy'),
         ...both('copy'),
         undoTitle: `Drop the tables that it created in ${target}`,
+        byHand: {
+          how:
+            `Only where ${name} says neither ${values[2]} nor ${values[3]}: in the database of ${target}, drop every table of schema ` +
+            `public with its sequences and types; there was none when the run began. Leave schema countdown as it is.`,
+          seen: `when psql lists no relation in schema public of ${target}, and the tables of ${source} are as they were.`,
+        },
         expected: { runMs: MINUTE_MS, undoMs: 10 * SECOND_MS },
         limits: { timeoutMs: 2 * HOUR_MS, attempts: 3, resumable: true },
       },
@@ -134,6 +142,7 @@ export const databaseImport: Procedure<typeof params> = {
         run: run('switch'),
         ...both('switch'),
         undoTitle: `Read from ${source} again: set ${name} to ${values[1]}`,
+        byHand: setByHand(name, { from: values[2], to: values[1] }),
         expected: { runMs: SECOND_MS, undoMs: SECOND_MS },
         limits: { timeoutMs: 2 * MINUTE_MS },
       },
@@ -142,14 +151,26 @@ export const databaseImport: Procedure<typeof params> = {
   },
 };
 
+/** Source, source held, target held, target. */
+type FourValues = [string, string, string, string];
+
 /** The switch's values, where all three targets are of the right kind. */
-function checkTargets(input: PlanInput<z.output<typeof params>>): string[] | undefined {
+function checkTargets(input: PlanInput<z.output<typeof params>>): FourValues | undefined {
   const { source, target, switch: name } = input.params;
   const sqlite = targetOf(input, ['source'], source, 'sqlite');
   const postgres = targetOf(input, ['target'], target, 'postgres');
   const found = targetOf(input, ['switch'], name, 'switch');
   if (sqlite === undefined || postgres === undefined || found === undefined) return undefined;
-  if (found.values.length === 4) return found.values;
+  const [before, held, heldAfter, after] = found.values;
+  if (
+    found.values.length === 4 &&
+    before !== undefined &&
+    held !== undefined &&
+    heldAfter !== undefined &&
+    after !== undefined
+  ) {
+    return [before, held, heldAfter, after];
+  }
   input.refuse({
     field: ['switch'],
     message: `Switch '${name}' has ${found.values.length} values, expected four: source, source held, target held, target.`,

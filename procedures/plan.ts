@@ -25,11 +25,10 @@ export type Direction = 'run' | 'probe' | 'undo' | 'before' | 'after';
 export type Call = { activity: string; params: Json };
 
 /** A phase that waits in the interpreter itself and calls no activity. */
-export type Wait =
-  | { wait: 'approval' }
-  | { wait: 'timer'; forMs: number }
-  | PersonWait
-  | { wait: 'point-of-no-return'; because: string };
+export type Wait = { wait: 'approval' } | { wait: 'timer'; forMs: number } | PersonWait | PointOfNoReturn;
+
+/** Past it nothing is taken back. */
+export type PointOfNoReturn = { wait: 'point-of-no-return'; because: string };
 
 /** An undo for people, in whole sentences: what to do, and what is seen once it is done. */
 export type ByHand = { how: string; seen: string };

@@ -12,5 +12,10 @@ export function canonical(json: unknown): string {
 
 /** 64 hex digits: the sha256 of the canonical text in UTF-8. */
 export function digest(json: unknown): string {
-  return createHash('sha256').update(canonical(json), 'utf8').digest('hex');
+  return textDigest(canonical(json));
+}
+
+/** 64 hex digits: the sha256 of a text as it stands, in UTF-8; what `sha256sum` says of a file that holds it. */
+export function textDigest(text: string): string {
+  return createHash('sha256').update(text, 'utf8').digest('hex');
 }

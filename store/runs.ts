@@ -6,6 +6,7 @@ import type { Begun } from '../workflows/messages.ts';
 import { digest } from './digest.ts';
 import { bodyText, readable } from './text.ts';
 import type { CreatedRun, NewRun, RunRow } from './types.ts';
+import { undoSheetOf } from './undo-sheets.ts';
 
 type Created = {
   run: number;
@@ -20,7 +21,8 @@ type Created = {
 /** Run row, all leases, phases of the read model and journal row 1 in one transaction. */
 export async function createRun(pool: Pool, row: NewRun): Promise<CreatedRun> {
   const { plan, requester, groups, failAt, idempotency } = row;
-  const body = bodyText({ state: 'planned', plan, requester, groups, failAt });
+  const sheet = await undoSheetOf(pool, plan);
+  const body = bodyText({ state: 'planned', plan, requester, groups, failAt, undoSheet: sheet });
   const { rows } = await pool.query<Created>(
     'select * from countdown.create_run($1, $2, $3, $4, $5, $6, $7, $8)',
     [

@@ -33,7 +33,16 @@ export function addEvidence(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
         rows.push(...page.filter(({ seq }) => seq <= run.head.seq));
         if (page.length < PAGE) break;
       }
-      return c.json({ run: runAnswer(run), plan, rows, head: run.head }, 200);
+      const undoSheet = sheetOf(rows[0]);
+      return c.json({ run: runAnswer(run), plan, rows, head: run.head, undoSheet }, 200);
     },
   );
+}
+
+/** The undo sheet that row 1 holds, as it was when the run was asked for. Null where the row is of an older version. */
+function sheetOf(asked: JournalRow | undefined): string | null {
+  const sheet = asked?.body['undoSheet'];
+  if (sheet === null || typeof sheet !== 'object' || Array.isArray(sheet)) return null;
+  const text = sheet['text'];
+  return typeof text === 'string' ? text : null;
 }

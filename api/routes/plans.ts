@@ -50,26 +50,29 @@ export function addPlans(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       path: '/v1/plans/{plan}',
       summary: 'A plan by its hash, or by at least its first 12 digits',
       security: signedIn,
-      request: {
-        params: z.object({
-          plan: z.string().openapi({ param: { name: 'plan', in: 'path' }, example: '7f3a91c204de' }),
-        }),
-      },
+      request: { params: PlanName },
       responses: { 200: { description: 'The plan', content: json(PlanAnswer) }, ...problems(401, 403, 404) },
     }),
     async (c) => {
-      const { plan: prefix } = c.req.valid('param');
-      const found = /^[0-9a-f]{12,64}$/.test(prefix) ? await deps.store.planByPrefix(prefix) : undefined;
-      if (found === undefined) {
-        throw new ApiProblem(
-          'PlanUnknown',
-          `There is no plan '${prefix.slice(0, 12)}': give at least 12 digits of a hash that POST /v1/plans answered.`,
-        );
-      }
+      const found = await planNamed(deps, c.req.valid('param').plan);
       const environment = await environmentNamed(deps, found.plan.environment);
       await grant(c, deps, environment);
       return c.json(await answer(c, deps, found.hash, found.plan, environment), 200);
     },
+  );
+}
+
+export const PlanName = z.object({
+  plan: z.string().openapi({ param: { name: 'plan', in: 'path' }, example: '7f3a91c204de' }),
+});
+
+/** A stored plan by at least 12 digits of its hash. Throws PlanUnknown. */
+export async function planNamed(deps: ApiDeps, prefix: string): Promise<{ hash: string; plan: Plan }> {
+  const found = /^[0-9a-f]{12,64}$/.test(prefix) ? await deps.store.planByPrefix(prefix) : undefined;
+  if (found !== undefined) return found;
+  throw new ApiProblem(
+    'PlanUnknown',
+    `There is no plan '${prefix.slice(0, 12)}': give at least 12 digits of a hash that POST /v1/plans answered.`,
   );
 }
 

@@ -40,7 +40,7 @@ export const show: Command = {
 
 export const evidence: Command = {
   usage: 'evidence RUN [-o FOLDER]',
-  about: 'Save plan, journal and head of a run into a folder; without one, print them as JSON.',
+  about: 'Save plan, journal, undo sheet and head of a run into a folder; without one, print them as JSON.',
   options: { output: { type: 'string', short: 'o' } },
   takes: { least: 1, most: 1 },
   async run(context, [run], values) {
@@ -55,6 +55,7 @@ export const evidence: Command = {
       'run.json': `${JSON.stringify({ run: found.run, head: found.head }, null, 2)}\n`,
       'plan.json': `${JSON.stringify(found.plan, null, 2)}\n`,
       'journal.jsonl': found.rows.map((row) => `${JSON.stringify(row)}\n`).join(''),
+      ...(found.undoSheet === null ? {} : { 'undo-sheet.txt': found.undoSheet }),
     };
     for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
     context.terminal.out.write(

@@ -39,6 +39,7 @@ const LET_IN: Record<string, string> = {
   'GET /v1/runs': 'pia dana ana olu eva mallory',
   'POST /v1/plans': 'dana',
   'GET /v1/plans/:plan': 'pia dana ana olu eva',
+  'GET /v1/plans/:plan/undo-sheet': 'pia dana ana olu eva',
   'POST /v1/runs': 'dana',
   'GET /v1/runs/:id': 'pia dana ana olu eva',
   'GET /v1/runs/:id/events': 'pia dana ana olu eva',

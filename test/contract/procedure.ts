@@ -171,6 +171,8 @@ export function describeProcedure({ kind, make }: ContractKind): void {
         expect(phase.undo, phase.id).toBeDefined();
         expect(phase.probe, phase.id).toBeDefined();
         expect(phase.undoTitle, phase.id).toBeTruthy();
+        expect(phase.byHand?.how, `${phase.id} on the undo sheet`).toMatch(/^[A-Z].*\.$/);
+        expect(phase.byHand?.seen, `${phase.id} on the undo sheet`).toMatch(/^when .*\.$/);
         if (!phase.limits.resumable) expect(phase.limits.attempts, phase.id).toBe(1);
       }
     });

@@ -23,7 +23,7 @@ describe('the first launch', () => {
     );
     expect(digest(plan)).toBe(digest(golden));
     expect(digest(plan)).toMatchInlineSnapshot(
-      `"041bb417faf1a8914a60dda30599ebb9bf5085b0f76dda2a23727b6eb67a2580"`,
+      `"7fb901e44e1a4b345fa856678627e89f6682c06ff68a7a2ebf88bd3828b10761"`,
     );
   });
 

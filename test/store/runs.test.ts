@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { undoSheet } from '../../procedures/undo-sheet.ts';
 import { digest } from '../../store/digest.ts';
 import { makeStoreDatabase, type StoreDatabase } from '../support/store.ts';
 import { SAMPLE, intentRow, newRun, perform, planOver, seqOf } from './support.ts';
@@ -217,7 +218,7 @@ describe('what the journal knows', () => {
   });
 });
 
-test('row 1 names plan, requester, fault and who may approve', async () => {
+test('row 1 names plan, requester, fault, who may approve and the undo sheet', async () => {
   const plan = planOver('row 1');
   const run = await newRun(store, plan, { failAt: 'keep' });
   const [row] = await store.api.journal(run, all);
@@ -227,5 +228,9 @@ test('row 1 names plan, requester, fault and who may approve', async () => {
     requester: 'dana',
     groups: { sre: ['ana', 'ben'] },
     failAt: 'keep',
+    undoSheet: {
+      sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+      text: undoSheet(plan, digest(plan)),
+    },
   });
 });
