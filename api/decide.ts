@@ -51,7 +51,13 @@ export async function decide(
     plan: run.plan,
     groups: groupsOf(environment, asked.person),
   };
+  if (!run.isAdmitted && decision.kind !== 'abort') {
+    return refuse('NotBegun', `run ${run.run} has not begun: abort it, or wait. Nothing was counted.`);
+  }
   await deps.store.insertDecision(decision);
+  if (!run.isAdmitted && (await stopWaiting(deps.store, decision))) {
+    return { result: 'Accepted', detail: `run ${run.run} is stopped; nothing had been changed.` };
+  }
   const answered = await deps.launcher.decide(decision);
   await settle(deps.store, decision, run.environment, answered);
   if ('answer' in answered) return answered.answer;
@@ -62,6 +68,12 @@ export async function decide(
     'decision: not answered in time',
   );
   throw noWorker(decision);
+}
+
+/** Ends a run that waits for its time or for a target: no workflow has it yet. False where it began meanwhile. */
+async function stopWaiting(store: ApiStore, { run, id, person, reason }: Decision): Promise<boolean> {
+  const because = `${person} aborted the run: ${reason ?? 'no reason given'}`;
+  return store.stopPlanned({ run, because, decision: id });
 }
 
 /** Journals a refusal and marks the row, so that it is never sent again. */

@@ -16,6 +16,7 @@ import { addDecisions } from './routes/decisions.ts';
 import { addEvents } from './routes/events.ts';
 import { addEvidence } from './routes/evidence.ts';
 import { addHealth } from './routes/health.ts';
+import { addLeases } from './routes/leases.ts';
 import { addMe } from './routes/me.ts';
 import { addPlans } from './routes/plans.ts';
 import { addRunbooks } from './routes/runbooks.ts';
@@ -67,6 +68,7 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
   addPlans(app, deps);
   addUndoSheet(app, deps);
   addRuns(app, deps);
+  addLeases(app, deps);
   addEvents(app, deps);
   addEvidence(app, deps);
   addDecisions(app, deps);

@@ -1,23 +1,24 @@
 /**
- * Every ten seconds: starts runs that no workflow has yet, opens the unwinding of runs whose workflow was closed from
+ * Every ten seconds: gives runs that wait their leases once they are due, starts runs that no workflow has yet, opens the unwinding of runs whose workflow was closed from
  * outside, and sends decisions again that nobody answered. Several API processes may do so at once: each act is safe twice.
  */
 import type { Logger } from 'pino';
 import { JANITOR_EVERY_MS, UPDATE_WAIT_MS } from '../procedures/limits.ts';
 import { isTerminal } from '../procedures/states.ts';
-import type { ApiStore } from '../store/types.ts';
+import type { OpenRun } from '../store/types.ts';
+import { type AdmissionDeps, admitRun } from './admission.ts';
 import { settle } from './decide.ts';
 import type { Launcher } from './launcher.ts';
 
 const RESEND_MAX = 50;
 
-export type JanitorDeps = { store: ApiStore; launcher: Launcher; log: Logger };
+export type JanitorDeps = AdmissionDeps & { launcher: Launcher; log: Logger };
 
 /** One pass over the open runs and the unanswered decisions. One run's trouble does not stop the others. */
 export async function tidyOnce(deps: JanitorDeps): Promise<void> {
   for (const open of await deps.store.openRuns()) {
     try {
-      await tidyRun(deps, open.run, open.planHash);
+      await tidyRun(deps, open);
     } catch (error) {
       deps.log.warn({ err: error, run: open.run }, 'janitor: run not looked after');
     }
@@ -35,7 +36,9 @@ export async function tidyOnce(deps: JanitorDeps): Promise<void> {
   }
 }
 
-async function tidyRun(deps: JanitorDeps, run: number, planHash: string): Promise<void> {
+async function tidyRun(deps: JanitorDeps, open: OpenRun): Promise<void> {
+  const { run, planHash } = open;
+  if (!open.isAdmitted && !(await admitRun(deps, open))) return;
   if (await deps.launcher.isOpen(run)) return;
   // Read again after the workflow was seen closed: it may have ended well in between.
   const now = await deps.store.run(run);

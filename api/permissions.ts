@@ -33,6 +33,7 @@ export const PERMISSIONS: Record<string, Permission> = {
   'GET /v1/me': 'signed-in',
   'GET /v1/runbooks': 'signed-in',
   'GET /v1/runs': 'signed-in',
+  'GET /v1/leases': 'signed-in',
   'POST /v1/plans': 'plan',
   'GET /v1/plans/:plan': 'read',
   'GET /v1/plans/:plan/undo-sheet': 'read',

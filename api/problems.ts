@@ -142,6 +142,12 @@ export const PROBLEMS = {
     caller: 'Abort the run and start a new one.',
     operator: 'Find out who answers in a loop.',
   },
+  NotBegun: {
+    status: 409,
+    title: 'The run waits for its time or for a target',
+    caller: 'Wait until it begins, or abort it.',
+    operator: nothing,
+  },
   NotHeld: {
     status: 409,
     title: 'The phase does not wait for a person',
@@ -187,7 +193,7 @@ export const PROBLEMS = {
   TargetLeased: {
     status: 409,
     title: 'A target is held by another run',
-    caller: 'Wait for the run that the detail names, or abort it.',
+    caller: 'Let the run wait for it with `waitMs`, or abort the run that the detail names.',
     operator: 'Empty the desk of a stuck run: its leases stay with it.',
   },
   ChangeFreeze: {

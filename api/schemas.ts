@@ -1,5 +1,6 @@
 /** What goes over the wire: strict on the way in, described on the way out. `/openapi.json` is made of these. */
 import { z } from '@hono/zod-openapi';
+import { LEASE_WAIT_MS_MAX } from '../procedures/limits.ts';
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/, 'expected the 64 hex digits of a plan');
 /** May be missing only where nothing is asked: then the run says why. */
@@ -50,6 +51,28 @@ const ApprovalAsked = z
   })
   .openapi('ApprovalAsked');
 
+/** A target that a run holds. */
+const Held = z.object({
+  target: z.string(),
+  run: z.int(),
+  runbook: z.string(),
+  requester: z.string(),
+  /** The run does not hold it yet: it has waited for it for longer. */
+  waits: z.boolean(),
+  /** Milliseconds after which it is likely to be free; null where nobody can say. */
+  leftMs: z.number().nullable(),
+  /** What the run waits for, where that is why nobody can say. */
+  waitsFor: z.string().nullable(),
+});
+
+export const LeaseList = z
+  .object({
+    items: z.array(
+      z.object({ environment: z.string(), mode: z.enum(['exclusive', 'shared']), ...Held.shape }),
+    ),
+  })
+  .openapi('LeaseList');
+
 export const PlanAnswer = z
   .object({
     plan: digest,
@@ -96,9 +119,7 @@ export const PlanAnswer = z
       /** Of how many past times `undoMs` is the p95, or the longest; null where the plan alone says it. */
       undoBasis: z.object({ samples: z.int(), isP95: z.boolean() }).nullable(),
       canApprove: z.record(z.string(), z.array(z.string())),
-      leases: z.array(
-        z.object({ target: z.string(), run: z.int(), runbook: z.string(), requester: z.string() }),
-      ),
+      leases: z.array(Held),
       leasesNeeded: z.int(),
       /** Until when no run starts here, where that is so now. */
       changeFreeze: z.object({ names: z.array(z.string()), until: z.string() }).nullable(),
@@ -111,10 +132,38 @@ export const RunbookList = z
   .object({ items: z.array(z.object({ name: z.string(), description: z.string().nullable() })) })
   .openapi('RunbookList');
 
-export const RunRequest = z.strictObject({ plan: digest, failAt: phaseId.optional() }).openapi('RunRequest');
+const instant = z.string().max(40);
+
+export const RunRequest = z
+  .strictObject({
+    plan: digest,
+    failAt: phaseId.optional(),
+    /** Not before; at most 30 days ahead. */
+    at: instant.optional().openapi({ example: '2026-11-22T01:00Z' }),
+    /** It does not begin later, and begins no effect that could not end and be taken back until then. */
+    notAfter: instant.optional().openapi({ example: '2026-11-22T04:00Z' }),
+    /** How long it waits for targets that other runs hold, once it is due; left out it is refused instead. */
+    waitMs: z.int().min(1).max(LEASE_WAIT_MS_MAX).optional(),
+  })
+  .openapi('RunRequest');
+
+/** What a run waits for before it begins. */
+const beginning = {
+  dueAt: z.string().nullable(),
+  notAfter: z.string().nullable(),
+  /** Until when it waits for targets that other runs hold. */
+  waitUntil: z.string().nullable(),
+};
 
 export const RunStarted = z
-  .object({ run: z.int(), state: z.string(), step: z.string().nullable(), requester: z.string() })
+  .object({
+    run: z.int(),
+    state: z.string(),
+    step: z.string().nullable(),
+    requester: z.string(),
+    ...beginning,
+    waitingFor: z.string().nullable(),
+  })
   .openapi('RunStarted');
 
 const runFields = {
@@ -140,7 +189,7 @@ const runFields = {
   notVerified: z.array(z.string()),
   step: z.string().nullable(),
   failAt: z.string().nullable(),
-  notAfter: z.string().nullable(),
+  ...beginning,
   createdAt: z.string(),
   startedAt: z.string().nullable(),
   endedAt: z.string().nullable(),
@@ -164,6 +213,8 @@ export const RunDetailAnswer = z
   .object({
     ...runFields,
     at: z.string(),
+    /** What a planned run waits for, besides its time. */
+    waitingFor: z.string().nullable(),
     rollback: z.object({
       withinMs: z.number(),
       undoMs: z.number(),

@@ -42,6 +42,7 @@ export async function startApi(config: ApiConfig): Promise<RunningApi> {
   const client = new Client({ connection, namespace: temporal.namespace });
   const launcher = makeLauncher(client, { taskQueue: config.taskQueue });
   const ending = new AbortController();
+  const now = () => new Date();
   const events = makeEventHub({ store, signal: ending.signal, log });
   const app = createApi({
     store,
@@ -50,9 +51,9 @@ export async function startApi(config: ApiConfig): Promise<RunningApi> {
     launcher,
     events,
     log,
-    now: () => new Date(),
+    now,
   });
-  const janitor = runJanitor({ store, launcher, log }, ending.signal);
+  const janitor = runJanitor({ store, environments, launcher, log, now }, ending.signal);
 
   const server = serve({
     fetch: app.fetch,

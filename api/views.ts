@@ -126,7 +126,9 @@ export function runAnswer(run: RunView): z.infer<typeof Run> {
     notVerified: run.notVerified,
     step: run.step,
     failAt: run.failAt,
+    dueAt: run.dueAt,
     notAfter: run.notAfter,
+    waitUntil: run.waitUntil,
     createdAt: run.createdAt,
     startedAt: run.startedAt,
     endedAt: run.endedAt,
@@ -139,7 +141,12 @@ export function runAnswer(run: RunView): z.infer<typeof Run> {
 export function runDetailAnswer(
   run: RunDetail,
   plan: Plan,
-  read: { environment: Environment; recovery: Recovery | undefined; at: Date },
+  read: {
+    environment: Environment;
+    recovery: Recovery | undefined;
+    waitingFor: string | null;
+    at: Date;
+  },
 ): z.infer<typeof RunDetailAnswer> {
   const planned = new Map(plan.phases.map((phase) => [phase.id, phase]));
   const back = rollbackNow(run, plan);
@@ -149,6 +156,7 @@ export function runDetailAnswer(
   return {
     ...runAnswer(run),
     at: read.at.toISOString(),
+    waitingFor: read.waitingFor,
     rollback: { ...plan.rollback, ...back },
     recovery: read.recovery ?? null,
     abort: { allowed: !isLeaving && !isPast, undoes: back.phases, undoMs: back.undoMs },

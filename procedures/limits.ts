@@ -21,6 +21,10 @@ export const VOTES_MAX = 200;
 /** People who together may stand for everybody who is asked, where the environment allows it. */
 export const GLASS_PEOPLE = 2;
 
+/** Runs. How far ahead one may be asked for, and how long it may wait for targets once it is due. */
+export const START_AHEAD_MS_MAX = 30 * DAY_MS;
+export const LEASE_WAIT_MS_MAX = 24 * HOUR_MS;
+
 /** Phases. */
 export const HEARTBEAT_MS = 2 * SECOND_MS;
 export const UNDO_ATTEMPTS = 5;

@@ -14,6 +14,7 @@ import { readExpected } from './durations.ts';
 import { readFacts } from './facts.ts';
 import { listen } from './listen.ts';
 import { readBinds } from './outputs.ts';
+import { admitRun, listLeases, readBlocker, readBlockerOfPlan, replayOf, stopPlanned } from './admission.ts';
 import { readPlan, readPlanByPrefix, savePlan } from './plans.ts';
 import { saveProgress } from './progress.ts';
 import { readRecovery } from './recovery.ts';
@@ -60,6 +61,12 @@ export function makeApiStore(pool: Pool): ApiStore {
     token: (hash) => readToken(pool, hash),
     revokeToken: (id) => revokeToken(pool, id),
     openRuns: () => listOpenRuns(pool),
+    replay: (key) => replayOf(pool, key),
+    admit: (run, now) => admitRun(pool, run, now),
+    blocker: (run, now) => readBlocker(pool, run, now),
+    blockerOfPlan: (plan, now) => readBlockerOfPlan(pool, plan, now),
+    stopPlanned: (row) => stopPlanned(pool, row),
+    leases: () => listLeases(pool),
     listen: (onRow, signal) => listen(pool, onRow, signal),
     ready: async () => {
       await pool.query('select from countdown.migrations limit 1');

@@ -1,30 +1,41 @@
 /** Runs as they are made, and as the worker and the janitor look at them. */
 import type { Pool } from 'pg';
 import type { Verdict } from '../procedures/plan.ts';
-import type { PhaseState, RunState } from '../procedures/states.ts';
+import type { PhaseState } from '../procedures/states.ts';
 import type { Begun } from '../workflows/messages.ts';
 import { digest } from './digest.ts';
 import { bodyText, readable } from './text.ts';
-import type { CreatedRun, NewRun, RunRow } from './types.ts';
+import type { CreatedRun, NewRun, OpenRun, RunRow } from './types.ts';
 import { undoSheetOf } from './undo-sheets.ts';
 
 type Created = {
   run: number;
   created: boolean | null;
+  admitted: boolean | null;
   refused: 'TargetLeased' | 'KeyReused' | 'PlanUnknown' | null;
   target: string;
   by_run: number;
-  by_runbook: string;
-  by_requester: string;
+  waits: boolean;
 };
 
-/** Run row, all leases, phases of the read model and journal row 1 in one transaction. */
+/** Run row, all leases, phases of the read model and journal row 1 in one transaction; without leases where it waits. */
 export async function createRun(pool: Pool, row: NewRun): Promise<CreatedRun> {
-  const { plan, requester, groups, failAt, idempotency } = row;
+  const { plan, requester, groups, failAt, idempotency, dueAt, notAfter, waitMs } = row;
   const sheet = await undoSheetOf(pool, plan);
-  const body = bodyText({ state: 'planned', plan, requester, groups, failAt, undoSheet: sheet });
+  const body = bodyText({
+    state: 'planned',
+    plan,
+    requester,
+    groups,
+    failAt,
+    undoSheet: sheet,
+    ...(dueAt === undefined ? {} : { dueAt: dueAt.toISOString() }),
+    ...(notAfter === undefined ? {} : { notAfter: notAfter.toISOString() }),
+    ...(waitMs === undefined ? {} : { waitMs }),
+  });
   const { rows } = await pool.query<Created>(
-    'select * from countdown.create_run($1, $2, $3, $4, $5, $6, $7, $8)',
+    `select c.run, c.created, c.admitted, c.refused, (c.blocker).target, (c.blocker).run as by_run, (c.blocker).waits
+    from countdown.create_run($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, clock_timestamp()), $10, $11, $12) c`,
     [
       plan,
       requester,
@@ -34,25 +45,30 @@ export async function createRun(pool: Pool, row: NewRun): Promise<CreatedRun> {
       idempotency?.person ?? null,
       idempotency?.bodyHash ?? null,
       body,
+      row.now ?? null,
+      dueAt ?? null,
+      notAfter ?? null,
+      waitMs ?? null,
     ],
   );
   const [made] = rows;
   if (made === undefined) throw new Error('countdown.create_run gave no answer.');
   if (made.refused === 'TargetLeased') {
-    const { target, by_run: run, by_runbook: runbook, by_requester: by } = made;
-    return { refused: made.refused, target, by: { run, runbook, requester: by } };
+    const { target, by_run: run, waits } = made;
+    return { refused: made.refused, blocker: { target, run, waits } };
   }
   if (made.refused !== null) return { refused: made.refused };
-  return { run: made.run, created: made.created === true };
+  return { run: made.run, created: made.created === true, isAdmitted: made.admitted === true };
 }
 
-/** The run with its plan, read by the run row's plan hash. */
+/** The run with its plan, read by the run row's plan hash; undefined where it holds no leases yet, too. */
 export async function loadRun(pool: Pool, run: number): Promise<RunRow | undefined> {
   const { rows } = await pool.query<Omit<RunRow, 'epoch'> & { epoch: string }>({
     name: 'load_run',
     text: `
       select r.run, p.body as plan, r.plan as "planHash", r.environment, r.requester, r.fail_at as "failAt", r.epoch
-      from countdown.runs r join countdown.plans p on p.hash = r.plan where r.run = $1`,
+      from countdown.runs r join countdown.plans p on p.hash = r.plan
+      where r.run = $1 and r.admitted_at is not null`,
     values: [run],
   });
   const [found] = rows;
@@ -75,20 +91,23 @@ export function makeRunLoader(pool: Pool): (run: number) => Promise<RunRow | und
   };
 }
 
-export async function listOpenRuns(
-  pool: Pool,
-): Promise<{ run: number; state: RunState; planHash: string; createdAt: string }[]> {
-  const { rows } = await pool.query<{ run: number; state: RunState; plan: string; created_at: Date }>(
-    `select run, state, plan, created_at from countdown.runs
-    where state not in ('succeeded', 'stopped', 'rolled-back') order by run`,
+export async function listOpenRuns(pool: Pool): Promise<OpenRun[]> {
+  const { rows } = await pool.query<Omit<OpenRun, DateKey> & Record<DateKey, Date | null>>(
+    `select run, state, plan as "planHash", environment, requester, created_at as "createdAt",
+      admitted_at is not null as "isAdmitted", due_at as "dueAt", wait_until as "waitUntil", not_after as "notAfter"
+    from countdown.runs where state not in ('succeeded', 'stopped', 'rolled-back') order by run`,
   );
-  return rows.map(({ run, state, plan, created_at: at }) => ({
-    run,
-    state,
-    planHash: plan,
-    createdAt: at.toISOString(),
+  const iso = (at: Date | null): string | null => at?.toISOString() ?? null;
+  return rows.map((row) => ({
+    ...row,
+    createdAt: iso(row.createdAt) ?? '',
+    dueAt: iso(row.dueAt),
+    waitUntil: iso(row.waitUntil),
+    notAfter: iso(row.notAfter),
   }));
 }
+
+type DateKey = 'createdAt' | 'dueAt' | 'waitUntil' | 'notAfter';
 
 type Known = {
   plan: string;

@@ -211,6 +211,12 @@ export type RunView = {
   failAt: string | null;
   /** It does not begin later, and begins no effect that could not end and be taken back until then; null for never. */
   notAfter: string | null;
+  /** It begins then and not before; null for at once. */
+  dueAt: string | null;
+  /** Until when it waits for targets that others hold, once it is due; null where it does not. */
+  waitUntil: string | null;
+  /** Whether it holds its leases: a run that waits for its time or for a target does not. */
+  isAdmitted: boolean;
   createdAt: string;
   startedAt: string | null;
   endedAt: string | null;
@@ -232,15 +238,52 @@ export type NewRun = {
   requester: string;
   groups: Record<string, string[]>;
   failAt: string | null;
-  idempotency: { key: string; person: string; bodyHash: string } | null;
+  idempotency: IdempotencyKey | null;
+  /** When the run begins; at once where it is left out. */
+  dueAt?: Date;
+  /** It does not begin later. */
+  notAfter?: Date;
+  /** Milliseconds for which it waits for targets that others hold, once it is due; left out it is refused instead. */
+  waitMs?: number;
+  /** What time it is; the database's by default. */
+  now?: Date;
 };
 
+export type IdempotencyKey = { key: string; person: string; bodyHash: string };
+
+/** Who stands in the way of a run: who holds the target, or has waited for it for longer. */
+export type Blocker = { target: string; run: number; waits: boolean };
+
 export type CreatedRun =
-  | { run: number; created: boolean }
-  | { refused: 'TargetLeased'; target: string; by: { run: number; runbook: string; requester: string } }
+  /** `isAdmitted`: it holds its leases and can begin. */
+  | { run: number; created: boolean; isAdmitted: boolean }
+  | { refused: 'TargetLeased'; blocker: Blocker }
   /** One key with two bodies. */
   | { refused: 'KeyReused' }
   | { refused: 'PlanUnknown' };
+
+/** What came of giving a run its leases; `over` where it has them, or has ended. */
+export type Admission = { answer: 'admitted' | 'early' | 'over' } | { answer: 'leased'; blocker: Blocker };
+
+export type OpenRun = {
+  run: number;
+  state: RunState;
+  planHash: string;
+  environment: string;
+  requester: string;
+  createdAt: string;
+  isAdmitted: boolean;
+  dueAt: string | null;
+  waitUntil: string | null;
+  notAfter: string | null;
+};
+
+export type LeaseRow = {
+  environment: string;
+  target: string;
+  mode: 'exclusive' | 'shared';
+  run: number;
+};
 
 export type TokenRow = { id: string; person: string; createdAt: string; expiresAt: string };
 
@@ -280,7 +323,22 @@ export type ApiStore = {
   token(hash: string): Promise<TokenRow | undefined>;
   revokeToken(id: string): Promise<boolean>;
   /** For the janitor: `planned` runs, and open runs. */
-  openRuns(): Promise<{ run: number; state: RunState; planHash: string; createdAt: string }[]>;
+  openRuns(): Promise<OpenRun[]>;
+  /** The run that this key made before, or that it was used with another body; undefined where it is new. */
+  replay(key: IdempotencyKey): Promise<{ run: number } | { refused: 'KeyReused' } | undefined>;
+  /** Gives a run that is due all its leases and an epoch, or none of them. */
+  admit(run: number, now: Date): Promise<Admission>;
+  /** What stands in the way of a run that waits; undefined for nothing. */
+  blocker(run: number, now: Date): Promise<Blocker | undefined>;
+  /** What would stand in the way of a run of this stored plan. */
+  blockerOfPlan(plan: string, now: Date): Promise<Blocker | undefined>;
+  /**
+   * Ends a run that waits for its time or for a target. `decision` is the id of the abort that asks for it, null where
+   * its time is over. False where it began or ended meanwhile.
+   */
+  stopPlanned(row: { run: number; because: string; decision: string | null }): Promise<boolean>;
+  /** Leases that are held, by environment and target. */
+  leases(): Promise<LeaseRow[]>;
   /** Calls back with the run's number whenever its journal grows; ends with the signal. Reconnects by itself. */
   listen(onRow: (run: number) => void, signal: AbortSignal): Promise<void>;
   ready(): Promise<void>;

@@ -10,6 +10,7 @@ const RUN = `json_build_object(
   'run', r.run, 'runbook', r.runbook, 'environment', r.environment, 'plan', r.plan, 'requester', r.requester,
   'state', r.state, 'verdict', r.verdict, 'because', r.because, 'verified', r.verified, 'notVerified', r.not_verified,
   'step', r.step, 'failAt', r.fail_at, 'notAfter', ${iso('r.not_after')},
+  'dueAt', ${iso('r.due_at')}, 'waitUntil', ${iso('r.wait_until')}, 'isAdmitted', r.admitted_at is not null,
   'createdAt', ${iso('r.created_at')}, 'startedAt', ${iso('r.started_at')},
   'endedAt', ${iso('r.ended_at')}, 'unwindingAt', ${iso('r.unwinding_at')}, 'unwoundAt', ${iso('r.unwound_at')},
   'head', json_build_object('seq', r.seq, 'hash', r.hash))`;

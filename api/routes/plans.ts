@@ -77,7 +77,7 @@ export async function planNamed(deps: ApiDeps, prefix: string): Promise<{ hash: 
 }
 
 async function answer(c: ApiContext, deps: ApiDeps, hash: string, plan: Plan, environment: Environment) {
-  const leases = await leasesAgainst(deps.store, plan);
+  const leases = await leasesAgainst(deps, plan);
   const expected = await deps.store.expected(hash);
   return planAnswer(hash, plan, { environment, person: c.get('person'), leases, expected, at: deps.now() });
 }

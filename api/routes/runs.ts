@@ -3,9 +3,9 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Environment } from '../../procedures/environment.ts';
 import { type Plan, isWait } from '../../procedures/plan.ts';
 import { digest } from '../../store/digest.ts';
-import type { CreatedRun } from '../../store/types.ts';
+import type { CreatedRun, IdempotencyKey } from '../../store/types.ts';
 import { quorumPossible } from '../../procedures/quorum.ts';
-import { freezeAt, writeInstant } from '../../procedures/calendar.ts';
+import { waitingForOf } from '../admission.ts';
 import {
   type ApiContext,
   type ApiDeps,
@@ -15,9 +15,12 @@ import {
   grant,
   runById,
 } from '../context.ts';
+import { frozenAt } from '../freeze.ts';
+import { heldSentence, holderOf } from '../leases.ts';
 import { rolesIn } from '../permissions.ts';
 import { ApiProblem } from '../problems.ts';
 import { RunDetailAnswer, RunPage, RunRequest, RunStarted } from '../schemas.ts';
+import { startOf } from '../start.ts';
 import { membersOf, pointOfNoReturn, runAnswer, runDetailAnswer } from '../views.ts';
 import { RunId, createRoute, json, problems, signedIn, z } from './define.ts';
 
@@ -63,30 +66,15 @@ export function addRuns(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       }
       const environment = await environmentNamed(deps, plan.environment);
       await grant(c, deps, environment);
-      await checkFreeze(c, deps, environment);
-      checkQuorum(plan, environment, person);
-      const created = await deps.store.createRun({
-        plan: body.plan,
-        requester: person,
-        groups: votersOf(environment, person),
-        failAt: faultOf(plan, environment, body.failAt),
-        idempotency: key === null ? null : { key, person, bodyHash: digest({ ...body }) },
-      });
-      const run = runOf(created, body.plan);
-      if (created && 'created' in created && created.created) {
-        try {
-          await deps.launcher.start({ run, plan, requester: person, planHash: body.plan, unwind: false });
-        } catch (error) {
-          // The row stands; the janitor starts it as soon as Temporal answers.
-          deps.log.warn({ err: error, run }, 'run: not started yet');
-        }
-      }
-      const now = await deps.store.run(run);
+      const idempotency = key === null ? null : { key, person, bodyHash: digest({ ...body }) };
+      // What was answered before is answered again, whatever has changed since.
+      const known = idempotency === null ? undefined : await deps.store.replay(idempotency);
+      const run =
+        known === undefined
+          ? await startRun(c, deps, { body, plan, environment, idempotency })
+          : await runOf(deps, known, body.plan);
       c.header('Location', `/v1/runs/${run}`);
-      return c.json(
-        { run, state: now?.state ?? 'planned', step: now?.step ?? null, requester: now?.requester ?? person },
-        202,
-      );
+      return c.json(await startedAnswer(deps, run), 202);
     },
   );
 
@@ -152,7 +140,8 @@ export function addRuns(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       const plan = await deps.store.plan(run.plan);
       if (plan === undefined) throw new Error(`The plan of run ${run.run} is not in the store.`);
       const recovery = run.state === 'rolled-back' ? await deps.store.recovery(run.run) : undefined;
-      return c.json(runDetailAnswer(run, plan, { environment, recovery, at: deps.now() }), 200);
+      const waitingFor = await waitingForOf(deps, run);
+      return c.json(runDetailAnswer(run, plan, { environment, recovery, waitingFor, at: deps.now() }), 200);
     },
   );
 }
@@ -170,15 +159,58 @@ function idempotencyKey(header: string | undefined): string | null {
   );
 }
 
-function runOf(created: CreatedRun, plan: string): number {
+/** Makes the run and starts it, or lets it wait. Throws why it cannot be. */
+async function startRun(
+  c: ApiContext,
+  deps: ApiDeps,
+  asked: {
+    body: z.infer<typeof RunRequest>;
+    plan: Plan;
+    environment: Environment;
+    idempotency: IdempotencyKey | null;
+  },
+): Promise<number> {
+  const { body, plan, environment, idempotency } = asked;
+  const person = c.get('person');
+  const now = deps.now();
+  const start = startOf(body, now);
+  await checkFreeze(c, deps, environment, start.dueAt ?? now);
+  checkQuorum(plan, environment, person);
+  const created = await deps.store.createRun({
+    plan: body.plan,
+    requester: person,
+    groups: votersOf(environment, person),
+    failAt: faultOf(plan, environment, body.failAt),
+    idempotency,
+    ...start,
+    now,
+  });
+  const run = await runOf(deps, created, body.plan);
+  if ('created' in created && created.created && created.isAdmitted) {
+    try {
+      await deps.launcher.start({ run, plan, requester: person, planHash: body.plan, unwind: false });
+    } catch (error) {
+      // The row stands; the janitor starts it as soon as Temporal answers.
+      deps.log.warn({ err: error, run }, 'run: not started yet');
+    }
+  }
+  return run;
+}
+
+async function startedAnswer(deps: ApiDeps, number: number): Promise<z.infer<typeof RunStarted>> {
+  const run = await deps.store.run(number);
+  if (run === undefined) throw new Error(`Run ${number} was made and cannot be read.`);
+  const { state, step, requester, dueAt, notAfter, waitUntil } = run;
+  const waitingFor = await waitingForOf(deps, run);
+  return { run: number, state, step, requester, dueAt, notAfter, waitUntil, waitingFor };
+}
+
+async function runOf(deps: ApiDeps, created: CreatedRun | { run: number }, plan: string): Promise<number> {
   if ('run' in created) return created.run;
   if (created.refused === 'TargetLeased') {
-    const { run, runbook, requester } = created.by;
-    throw new ApiProblem(
-      'TargetLeased',
-      `${created.target} is held by run ${run} (${runbook}, requester ${requester}): wait for it, or look at it.`,
-      { members: { run } },
-    );
+    const held = await holderOf(deps, created.blocker);
+    const hint = `wait for it: countdown run ${plan.slice(0, 12)} --wait 1h`;
+    throw new ApiProblem('TargetLeased', `${heldSentence(held)}.`, { members: { run: held.run, hint } });
   }
   if (created.refused === 'KeyReused') {
     throw new ApiProblem(
@@ -196,20 +228,24 @@ function votersOf(environment: Environment, requester: string): Record<string, s
   );
 }
 
-/** Throws ChangeFreeze inside one, and journals the attempt. Nothing but the start of a run asks for it. */
-async function checkFreeze(c: ApiContext, deps: ApiDeps, environment: Environment): Promise<void> {
-  const freeze = freezeAt(environment.changeFreezes ?? [], deps.now().getTime());
-  if (freeze === undefined) return;
-  const detail = `No run starts in ${environment.environment} until ${writeInstant(freeze.untilMs)} (${freeze.names.join(', ')}). Rollbacks go on.`;
+/** Throws ChangeFreeze where the run would start inside one, and journals the attempt. */
+async function checkFreeze(
+  c: ApiContext,
+  deps: ApiDeps,
+  environment: Environment,
+  startsAt: Date,
+): Promise<void> {
+  const frozen = frozenAt(environment, startsAt);
+  if (frozen === undefined) return;
   await deps.store.refused({
     environment: environment.environment,
     person: c.get('person'),
     door: doorOf(c),
     run: null,
     code: 'ChangeFreeze',
-    detail,
+    detail: frozen.detail,
   });
-  throw new ApiProblem('ChangeFreeze', detail);
+  throw new ApiProblem('ChangeFreeze', frozen.detail);
 }
 
 /** Throws QuorumImpossible where an approval of the plan can never be given once this person asks. */

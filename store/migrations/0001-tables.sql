@@ -27,12 +27,19 @@ create table countdown.runs (
   requester text not null,
   groups json not null,
   fail_at text,
-  epoch bigint not null,
+  -- Given with the leases; null while the run waits for its time or for a target.
+  epoch bigint,
   lease_count integer not null,
   -- Milliseconds in which all of it must be able to be taken back.
   rollback_ms bigint not null,
-  -- No phase with an effect begins that could not end and be taken back until then; null for never.
+  -- Not before; null for at once.
+  due_at timestamptz,
+  -- Until when it waits for targets that others hold; null where it does not wait.
+  wait_until timestamptz,
+  -- It does not begin later, and no phase with an effect begins that could not end and be taken back until then.
   not_after timestamptz,
+  -- When it was given its leases.
+  admitted_at timestamptz,
   created_at timestamptz not null,
   -- Head of the run's chain.
   seq integer not null default 0,
@@ -50,6 +57,7 @@ create table countdown.runs (
   unwinding_at timestamptz,
   unwound_at timestamptz
 ) with (fillfactor = 50);
+create index runs_waiting on countdown.runs (environment, run) where state = 'planned' and admitted_at is null;
 create index runs_open on countdown.runs (run) where state not in ('succeeded', 'stopped', 'rolled-back');
 
 create table countdown.phases (

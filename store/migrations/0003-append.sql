@@ -229,6 +229,12 @@ begin
     return answer;
   end if;
 
+  if head.admitted_at is null and p_kind <> 'asked' then
+    answer.refused := 'LeaseLost';
+    answer.detail := format('Run %s waits for its time or for a target and holds no lease yet.', p_run);
+    return answer;
+  end if;
+
   j.run := p_run; j.environment := head.environment; j.kind := p_kind; j.phase := p_phase;
   j.direction := p_direction; j.try := p_try; j.attempt := p_attempt; j.key := p_key; j.body := p_body;
   j.actor := case p_kind when 'asked' then head.requester else 'worker' end;

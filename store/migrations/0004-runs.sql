@@ -1,14 +1,23 @@
--- countdown.create_run(): run row, all leases, phases of the read model and journal row 1 in one transaction.
+-- countdown.create_run(): run row, all leases, phases of the read model and journal row 1 in one transaction. A run that
+-- waits for its time or for a target has no leases; countdown.admit_run() gives it all of them, or none.
+
+-- Who stands in the way: a run that holds a target, or one that has waited for it for longer.
+create type countdown.blocker as (target text, run integer, waits boolean);
 
 create type countdown.created as (
   run integer,
   created boolean,
+  -- Whether it holds its leases.
+  admitted boolean,
   -- TargetLeased, KeyReused, PlanUnknown.
   refused text,
-  target text,
-  by_run integer,
-  by_runbook text,
-  by_requester text
+  blocker countdown.blocker
+);
+
+create type countdown.admission as (
+  -- admitted, early, leased, over (it waits no longer: it began or has ended).
+  answer text,
+  blocker countdown.blocker
 );
 
 -- What the past says of one way of a phase; ms is null where it was never done.
@@ -54,15 +63,72 @@ begin
   select p_run, f.value ->> 'target' from jsonb_array_elements(plan -> 'fingerprints') f;
 end $$;
 
+-- First come, first served: a run does not overtake one with a lower number that is due and waits for the same target.
+create function countdown.blocker_of(p_run integer, p_plan jsonb, p_now timestamptz)
+returns countdown.blocker language sql stable
+  return (
+    select row(b.target, b.run, b.waits)::countdown.blocker from (
+      select w.key as target, l.run, false as waits
+      from jsonb_each_text(p_plan -> 'leases') w
+      join countdown.leases l on l.environment = p_plan ->> 'environment' and l.target = w.key
+      where w.value = 'exclusive' or l.mode = 'exclusive'
+      union all
+      select w.key, r.run, true
+      from countdown.runs r
+      join countdown.plans p on p.hash = r.plan
+      cross join lateral jsonb_each_text(countdown.look(p.body) -> 'leases') theirs
+      join jsonb_each_text(p_plan -> 'leases') w on w.key = theirs.key
+      where r.environment = p_plan ->> 'environment' and r.state = 'planned' and r.admitted_at is null
+        and r.run < p_run and (r.due_at is null or r.due_at <= p_now)
+        and (w.value = 'exclusive' or theirs.value = 'exclusive')) b
+    order by b.waits, b.target, b.run limit 1);
+
+-- What stands in the way of a run that waits.
+create function countdown.blocker_of_run(p_run integer, p_now timestamptz) returns countdown.blocker
+language sql stable
+  return (
+    select countdown.blocker_of(r.run, countdown.look(p.body), p_now)
+    from countdown.runs r join countdown.plans p on p.hash = r.plan where r.run = p_run);
+
+-- All leases and a new epoch. The caller holds the counter's row, so that nobody else gives leases meanwhile.
+create function countdown.give_leases(p_run integer, plan jsonb) returns void language plpgsql as $$
+declare
+  new_epoch bigint := nextval('countdown.epochs');
+begin
+  update countdown.runs r set epoch = new_epoch, admitted_at = clock_timestamp() where r.run = p_run;
+  insert into countdown.leases (environment, target, run, mode, epoch)
+  select plan ->> 'environment', w.key, p_run, w.value, new_epoch from jsonb_each_text(plan -> 'leases') w;
+end $$;
+
+-- A row that the API itself says of a run that no workflow has yet.
+create function countdown.tell_planned(p_run integer, p_kind text, p_key text, p_actor text, p_body json)
+returns void language plpgsql as $$
+declare
+  head countdown.runs;
+  j countdown.journal;
+begin
+  select * into head from countdown.runs r where r.run = p_run;
+  j.run := p_run; j.environment := head.environment; j.kind := p_kind; j.key := p_key; j.actor := p_actor;
+  j.body := p_body;
+  j := countdown.link(j, head.seq, head.hash);
+  perform countdown.move(j);
+  perform pg_notify('countdown_journal', p_run::text);
+end $$;
+
+-- `p_due`: not before, and at once where null. `p_wait_ms`: how long it may wait for targets once it is due; a run with a
+-- time of its own waits until `p_not_after` where that is said.
 create function countdown.create_run(
-  p_plan text, p_requester text, p_groups text, p_fail_at text, p_key text, p_person text, p_body_hash text, p_body text
+  p_plan text, p_requester text, p_groups text, p_fail_at text, p_key text, p_person text, p_body_hash text, p_body text,
+  p_now timestamptz default clock_timestamp(), p_due timestamptz default null, p_not_after timestamptz default null,
+  p_wait_ms bigint default null
 ) returns countdown.created language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   answer countdown.created;
   plan jsonb;
   known countdown.idempotency;
-  new_epoch bigint;
   appended countdown.appended;
+  is_later boolean := coalesce(p_due > p_now, false);
+  starts timestamptz := greatest(p_due, p_now);
 begin
   -- One run at a time: numbers have no gaps, and of two runs on one target the second sees the first.
   select c.last_run + 1 into answer.run from countdown.counter c for update;
@@ -81,25 +147,26 @@ begin
     answer.refused := 'PlanUnknown';
     return answer;
   end if;
-  select 'TargetLeased', w.key, r.run, r.runbook, r.requester
-  into answer.refused, answer.target, answer.by_run, answer.by_runbook, answer.by_requester
-  from jsonb_each_text(plan -> 'leases') w
-  join countdown.leases l on l.environment = plan ->> 'environment' and l.target = w.key
-  join countdown.runs r on r.run = l.run
-  where w.value = 'exclusive' or l.mode = 'exclusive'
-  order by w.key, r.run limit 1;
-  if answer.refused is not null then return answer; end if;
+  if not is_later then answer.blocker := countdown.blocker_of(answer.run, plan, p_now); end if;
+  answer.admitted := not is_later and (answer.blocker).run is null;
+  if not is_later and not answer.admitted and p_wait_ms is null then
+    answer.refused := 'TargetLeased';
+    return answer;
+  end if;
 
   update countdown.counter set last_run = answer.run;
-  new_epoch := nextval('countdown.epochs');
   insert into countdown.runs (
-    run, plan, environment, runbook, requester, groups, fail_at, epoch, lease_count, rollback_ms, created_at)
+    run, plan, environment, runbook, requester, groups, fail_at, lease_count, rollback_ms, due_at, wait_until, not_after,
+    created_at)
   values (
     answer.run, p_plan, plan ->> 'environment', plan -> 'runbook' ->> 'name', p_requester, p_groups::json, p_fail_at,
-    new_epoch, (select count(*) from jsonb_object_keys(plan -> 'leases')),
-    (plan -> 'rollback' ->> 'withinMs')::numeric::bigint, clock_timestamp());
-  insert into countdown.leases (environment, target, run, mode, epoch)
-  select plan ->> 'environment', w.key, answer.run, w.value, new_epoch from jsonb_each_text(plan -> 'leases') w;
+    (select count(*) from jsonb_object_keys(plan -> 'leases')),
+    (plan -> 'rollback' ->> 'withinMs')::numeric::bigint, p_due,
+    case
+      when p_wait_ms is not null then least(starts + p_wait_ms * interval '1 millisecond', p_not_after)
+      when is_later then coalesce(p_not_after, starts) end,
+    p_not_after, clock_timestamp());
+  if answer.admitted then perform countdown.give_leases(answer.run, plan); end if;
   perform countdown.fill_read_model(answer.run, plan);
   if p_key is not null then
     insert into countdown.idempotency (person, key, body_hash, run)
@@ -107,6 +174,65 @@ begin
   end if;
   appended := countdown.append(answer.run, 'asked', null, null, null, null, 'asked', null, p_body);
   if appended.refused is not null then raise exception '%', appended.detail; end if;
+  -- Row 1 says that the run may wait; this one that it does no longer.
+  if answer.admitted and p_wait_ms is not null then
+    perform countdown.tell_planned(answer.run, 'run', 'admitted', 'api', '{"admitted":true,"state":"planned"}');
+  end if;
   answer.created := true;
   return answer;
+end $$;
+
+-- Gives a run that is due all its leases, or says who stands in its way.
+create function countdown.admit_run(p_run integer, p_now timestamptz)
+returns countdown.admission language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  answer countdown.admission;
+  head countdown.runs;
+  plan jsonb;
+begin
+  perform 1 from countdown.counter c for update;
+  select * into head from countdown.runs r where r.run = p_run for no key update;
+  if not found or head.state <> 'planned' or head.admitted_at is not null then
+    answer.answer := 'over';
+    return answer;
+  end if;
+  if head.due_at > p_now then
+    answer.answer := 'early';
+    return answer;
+  end if;
+  select countdown.look(p.body) into plan from countdown.plans p where p.hash = head.plan;
+  answer.blocker := countdown.blocker_of(p_run, plan, p_now);
+  if (answer.blocker).run is not null then
+    answer.answer := 'leased';
+    return answer;
+  end if;
+  perform countdown.give_leases(p_run, plan);
+  perform countdown.tell_planned(p_run, 'run', 'admitted', 'api', '{"admitted":true,"state":"planned"}');
+  answer.answer := 'admitted';
+  return answer;
+end $$;
+
+-- Ends a run that has no leases and no workflow yet, for a person's abort or because its time is over. False where it
+-- began or ended meanwhile.
+create function countdown.stop_planned(p_run integer, p_decision text, p_body text)
+returns boolean language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  head countdown.runs;
+  said countdown.decisions;
+begin
+  select * into head from countdown.runs r where r.run = p_run for no key update;
+  if not found or head.state <> 'planned' or head.admitted_at is not null then return false; end if;
+  if countdown.look(p_body::json) ->> 'state' is distinct from 'stopped' then
+    raise exception 'A run that waits can only be stopped, not made %.', countdown.look(p_body::json) ->> 'state';
+  end if;
+  if p_decision is not null then
+    select * into said from countdown.decisions d
+    where d.id = p_decision and d.run = p_run and d.kind = 'abort' and d.seq is null and d.refused is null;
+    if not found then
+      raise exception 'No door wrote decision % to abort run %.', p_decision, p_run;
+    end if;
+    perform countdown.tell_planned(p_run, 'decision', 'decision/' || said.id, said.person, said.body);
+  end if;
+  perform countdown.tell_planned(p_run, 'run', 'stopped', 'api', p_body::json);
+  return true;
 end $$;

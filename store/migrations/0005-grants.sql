@@ -17,7 +17,11 @@ grant select on countdown.idempotency, countdown.tokens, countdown.environment_h
 grant insert (hash, body, person) on countdown.plans to countdown_api;
 grant insert (id, run, body), update (refused) on countdown.decisions to countdown_api;
 grant insert (hash, person, expires_at), update (revoked_at) on countdown.tokens to countdown_api;
-grant execute on function countdown.create_run(text, text, text, text, text, text, text, text) to countdown_api;
+grant execute on function
+  countdown.create_run(
+    text, text, text, text, text, text, text, text, timestamptz, timestamptz, timestamptz, bigint),
+  countdown.admit_run(integer, timestamptz), countdown.stop_planned(integer, text, text),
+  countdown.blocker_of_run(integer, timestamptz), countdown.blocker_of(integer, jsonb, timestamptz) to countdown_api;
 grant execute on function countdown.append_refused(text, text, text) to countdown_api;
 
 grant insert, update on countdown.progress to countdown_worker;

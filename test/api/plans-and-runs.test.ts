@@ -148,7 +148,16 @@ describe('a run', () => {
     const body = (await response.json()) as { run: number };
     expect(response.status).toBe(202);
     expect(response.headers.get('location')).toBe(`/v1/runs/${body.run}`);
-    expect(body).toEqual({ run: body.run, state: 'planned', step: null, requester: 'dana' });
+    expect(body).toEqual({
+      run: body.run,
+      state: 'planned',
+      step: null,
+      requester: 'dana',
+      dueAt: null,
+      notAfter: null,
+      waitUntil: null,
+      waitingFor: null,
+    });
   });
 
   test('with the same Idempotency-Key starts once; the key with another body is refused', async () => {
@@ -179,9 +188,11 @@ describe('a run', () => {
     const response = await api.request('ben', '/v1/runs', { body: { plan } });
     const problem = (await response.json()) as Record<string, unknown>;
     expect([response.status, problem['code'], problem['run']]).toEqual([409, 'TargetLeased', run]);
-    expect(problem['detail']).toContain(`held is held by run ${run} (test, requester dana)`);
+    expect(problem['detail']).toBe(`held is held by run ${run} (test, requester dana), about 1s left.`);
+    expect(problem['hint']).toBe(`wait for it: countdown run ${plan.slice(0, 12)} --wait 1h`);
     const shown = await api.ok<PlanBody>('ben', `/v1/plans/${plan}`);
-    expect(shown.now.leases).toEqual([{ target: 'held', run, runbook: 'test', requester: 'dana' }]);
+    const known = { runbook: 'test', requester: 'dana', waits: false, leftMs: 10, waitsFor: null };
+    expect(shown.now.leases).toEqual([{ target: 'held', run, ...known }]);
   });
 
   test('is refused where the requester makes a quorum impossible, and names the people', async () => {

@@ -34,6 +34,7 @@ const BODIES: Record<string, object> = {
 /** Status of each route for each person: 2xx and 4xx past the door count as let in. */
 const LET_IN: Record<string, string> = {
   // viewer pia, operator dana (requester), approver ana, admin and owner olu, auditor eva, unnamed mallory
+  'GET /v1/leases': 'pia dana ana olu eva mallory',
   'GET /v1/me': 'pia dana ana olu eva mallory',
   'GET /v1/runbooks': 'pia dana ana olu eva',
   'GET /v1/runs': 'pia dana ana olu eva mallory',

@@ -45,7 +45,7 @@ steps:
 export type TestApi = Awaited<ReturnType<typeof makeTestApi>>;
 
 /** The environment of the engine's scripted world. */
-const ENGINE = `environment: test
+export const ENGINE = `environment: test
 protected: false
 targets: { thing: { kind: switch, url: 'http://127.0.0.1:9', values: ['off', 'on'] } }
 people: { ana: {}, ben: {}, dana: {}, olu: {}, zoe: {} }
@@ -75,6 +75,7 @@ export async function makeTestApi(options: { engine?: Engine; now?: () => Date }
       : { workflowIdPrefix: `${engine.taskQueue}/` }),
   });
   const ending = new AbortController();
+  const now = options.now ?? (() => new Date());
   const store = database.api;
   const events = makeEventHub({ store, signal: ending.signal, log, heartbeatMs: 200 });
   const app = createApi({
@@ -84,7 +85,7 @@ export async function makeTestApi(options: { engine?: Engine; now?: () => Date }
     launcher,
     events,
     log,
-    now: options.now ?? (() => new Date()),
+    now,
   });
   const tokens = new Map<string, string>();
   for (const person of ['ana', 'ben', 'chi', 'dana', 'eva', 'olu', 'pia', 'zoe', 'mallory']) {
@@ -144,6 +145,7 @@ export async function makeTestApi(options: { engine?: Engine; now?: () => Date }
     store,
     worker: database.worker,
     environments,
+    now,
     environmentFolder,
     launcher,
     client,

@@ -40,6 +40,8 @@ describe('the worker', () => {
     `insert into countdown.tokens (hash, person, expires_at) values (repeat('0', 64), 'x', now())`,
     `select countdown.create_run('x', 'x', '{}', null, null, null, null, '{}')`,
     `select countdown.append_refused('test', 'x', '{}')`,
+    `select countdown.admit_run(1, now())`,
+    `select countdown.stop_planned(1, null, '{"state":"stopped"}')`,
     `select countdown.append(1, 'asked', null, null, null, null, null, null, '{}')`,
     `select countdown.rebuild(1)`,
     `create table countdown.mine ()`,
@@ -61,6 +63,9 @@ describe('the API', () => {
     `select countdown.append(1, 'outcome', 'move/inspect', 'run', 1, 1, null, 2, '{}')`,
     `select countdown.append(1, 'asked', null, null, null, null, null, null, '{}')`,
     `select countdown.append_all(1, '{k}', '{run}', '{null}', '{"{}"}')`,
+    `select countdown.tell_planned(1, 'run', 'k', 'x', '{"state":"succeeded"}')`,
+    `select countdown.give_leases(1, '{}')`,
+    `update countdown.runs set admitted_at = now()`,
     `insert into countdown.runs (run, plan) values (99, 'x')`,
     `insert into countdown.decisions (id, run, body, seq) values ('x', 1, '{}', 7)`,
     `update countdown.decisions set body = '{}'`,
@@ -127,7 +132,11 @@ test('functions that run with the rights of the owner have a fixed search path a
   );
   const config = ['search_path=pg_catalog, pg_temp'];
   expect(found?.rows).toEqual(
-    ['append', 'append_all', 'append_refused', 'create_run'].map((name) => ({ name, config, super: false })),
+    ['admit_run', 'append', 'append_all', 'append_refused', 'create_run', 'stop_planned'].map((name) => ({
+      name,
+      config,
+      super: false,
+    })),
   );
 });
 

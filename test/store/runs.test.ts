@@ -130,7 +130,7 @@ describe('one key', () => {
     const mine = await asked('person', 'x');
     expect(await asked('person', 'x', { person: 'ana' })).toMatchObject({
       refused: 'TargetLeased',
-      by: { run: 'run' in mine ? mine.run : 0 },
+      blocker: { run: 'run' in mine ? mine.run : 0 },
     });
   });
 });
@@ -144,11 +144,10 @@ describe('leases', () => {
     const row = { plan: hash, requester: 'dana', groups: {}, failAt: null, idempotency: null };
     const answers = await Promise.all(Array.from({ length: 20 }, () => store.api.createRun(row)));
     const made = answers.filter((answer) => 'run' in answer);
-    expect(made).toEqual([{ run: before + 1, created: true }]);
+    expect(made).toEqual([{ run: before + 1, created: true, isAdmitted: true }]);
     const refused = {
       refused: 'TargetLeased',
-      target: 'race',
-      by: { run: before + 1, runbook: 'test', requester: 'dana' },
+      blocker: { target: 'race', run: before + 1, waits: false },
     };
     expect(answers.filter((answer) => 'refused' in answer)).toEqual(
       Array.from({ length: 19 }, () => refused),

@@ -1,0 +1,63 @@
+/**
+ * Runs that wait for their time or for a target. The janitor asks for each of them, in order of their numbers:
+ *
+ *   not due ──▶ it waits        due ──▶ past notAfter, no right any more ──▶ stopped
+ *                                   ──▶ change freeze, target held ──▶ it waits, and is stopped once its wait is over
+ *                                   ──▶ all leases at once ──▶ its workflow starts
+ */
+import { writeInstant } from '../procedures/calendar.ts';
+import type { ApiStore, OpenRun, RunView } from '../store/types.ts';
+import type { Environments } from './environments.ts';
+import { frozenAt } from './freeze.ts';
+import { heldSentence, heldWords, holderOf } from './leases.ts';
+import { mayDo, rolesIn } from './permissions.ts';
+
+export type AdmissionDeps = { store: ApiStore; environments: Environments; now: () => Date };
+
+/** True where the run has its leases now; where it cannot come to them any more it is stopped. */
+export async function admitRun(deps: AdmissionDeps, open: OpenRun): Promise<boolean> {
+  const now = deps.now();
+  if (open.dueAt !== null && now.getTime() < Date.parse(open.dueAt)) return false;
+  const because = await obstacle(deps, open, now);
+  if (because === undefined) return (await deps.store.admit(open.run, now)).answer === 'admitted';
+  if (because.isFinal) await deps.store.stopPlanned({ run: open.run, because: because.text, decision: null });
+  return false;
+}
+
+async function obstacle(
+  deps: AdmissionDeps,
+  open: OpenRun,
+  now: Date,
+): Promise<{ text: string; isFinal: boolean } | undefined> {
+  const environment = (await deps.environments.current()).get(open.environment);
+  if (environment === undefined) {
+    return { text: `There is no environment ${open.environment} any more.`, isFinal: true };
+  }
+  if (!mayDo('start', rolesIn(environment, open.requester))) {
+    const text = `${open.requester} may no longer start a run in ${open.environment}.`;
+    return { text, isFinal: true };
+  }
+  const blocker = await deps.store.blocker(open.run, now);
+  const held = blocker === undefined ? undefined : heldSentence(await holderOf(deps, blocker));
+  if (open.notAfter !== null && now.getTime() > Date.parse(open.notAfter)) {
+    const end = `It was not to begin after ${writeInstant(Date.parse(open.notAfter))}`;
+    return { text: held === undefined ? `${end}.` : `${end}, and ${held}.`, isFinal: true };
+  }
+  const waitUntilMs = open.waitUntil === null ? now.getTime() : Date.parse(open.waitUntil);
+  const frozen = frozenAt(environment, now);
+  if (frozen !== undefined) return { text: frozen.detail, isFinal: frozen.untilMs > waitUntilMs };
+  if (held === undefined) return undefined;
+  return { text: `The wait is over: ${held}.`, isFinal: now.getTime() > waitUntilMs };
+}
+
+/** What a run waits for that has no leases yet; null for one that has, and for one that only waits for its time. */
+export async function waitingForOf(deps: AdmissionDeps, run: RunView): Promise<string | null> {
+  if (run.state !== 'planned' || run.isAdmitted) return null;
+  const now = deps.now();
+  if (run.dueAt !== null && now.getTime() < Date.parse(run.dueAt)) return null;
+  const environment = (await deps.environments.current()).get(run.environment);
+  const frozen = environment === undefined ? undefined : frozenAt(environment, now);
+  if (frozen !== undefined) return `the end of the change freeze, ${writeInstant(frozen.untilMs)}`;
+  const blocker = await deps.store.blocker(run.run, now);
+  return blocker === undefined ? null : heldWords(await holderOf(deps, blocker));
+}
