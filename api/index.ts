@@ -12,6 +12,7 @@ import { escapePointer, guardBody } from './body.ts';
 import type { ApiContext, ApiDeps, ApiEnv } from './context.ts';
 import { PERMISSIONS } from './permissions.ts';
 import { ApiProblem, PROBLEMS, type ProblemBody } from './problems.ts';
+import { addChecks } from './routes/checks.ts';
 import { addDecisions } from './routes/decisions.ts';
 import { addEvents } from './routes/events.ts';
 import { addEvidence } from './routes/evidence.ts';
@@ -67,6 +68,7 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
   addRunbooks(app, deps);
   addPlans(app, deps);
   addUndoSheet(app, deps);
+  addChecks(app, deps);
   addRuns(app, deps);
   addLeases(app, deps);
   addEvents(app, deps);

@@ -63,7 +63,8 @@ export function makeLauncher(
   return {
     async start({ run, plan, requester, planHash, unwind }) {
       const input: LaunchInput = unwind ? { run, plan, unwind: true } : { run, plan };
-      const title = `run ${run} · ${plan.runbook.name} → ${plan.environment} · requester ${requester}`;
+      const what = plan.check === true ? `check of ${plan.runbook.name}` : plan.runbook.name;
+      const title = `run ${run} · ${what} → ${plan.environment} · requester ${requester}`;
       try {
         await within(callMs, () =>
           client.workflow.start('launch', {

@@ -35,6 +35,7 @@ export const PERMISSIONS: Record<string, Permission> = {
   'GET /v1/runs': 'signed-in',
   'GET /v1/leases': 'signed-in',
   'POST /v1/plans': 'plan',
+  'POST /v1/checks': 'start',
   'GET /v1/plans/:plan': 'read',
   'GET /v1/plans/:plan/undo-sheet': 'read',
   'POST /v1/runs': 'start',

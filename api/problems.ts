@@ -227,6 +227,12 @@ export const PROBLEMS = {
     caller: 'Name a phase above the point of no return, in an environment that is not protected.',
     operator: nothing,
   },
+  NothingToCheck: {
+    status: 422,
+    title: 'Nothing can be looked at without changing something',
+    caller: 'Plan the runbook and read its plan; `errors` says of each step why it is not checked.',
+    operator: nothing,
+  },
   TextRefused: {
     status: 422,
     title: 'This environment takes runbooks of the server only',

@@ -166,8 +166,21 @@ export const RunStarted = z
   })
   .openapi('RunStarted');
 
+export const CheckStarted = z
+  .object({
+    run: z.int(),
+    state: z.string(),
+    plan: digest,
+    /** Steps that are looked at, as far as they change nothing. */
+    checked: z.array(z.string()),
+    notChecked: z.array(z.object({ id: z.string(), kind: z.string(), because: z.string() })),
+  })
+  .openapi('CheckStarted');
+
 const runFields = {
   run: z.int(),
+  /** A check: it looks, and changes nothing. */
+  check: z.boolean(),
   runbook: z.string(),
   environment: z.string(),
   plan: digest,

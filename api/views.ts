@@ -115,6 +115,7 @@ export function membersOf(environment: Environment, group: string, without: read
 export function runAnswer(run: RunView): z.infer<typeof Run> {
   return {
     run: run.run,
+    check: run.check,
     runbook: run.runbook,
     environment: run.environment,
     plan: run.plan,

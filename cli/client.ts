@@ -1,6 +1,14 @@
 /** The HTTP client of the command line. */
 import { ApiError } from './errors.ts';
-import type { DecisionWire, EventWire, EvidenceWire, PlanWire, RunDetailWire, RunWire } from './wire.ts';
+import type {
+  CheckWire,
+  DecisionWire,
+  EventWire,
+  EvidenceWire,
+  PlanWire,
+  RunDetailWire,
+  RunWire,
+} from './wire.ts';
 
 export const USER_AGENT = 'countdown-cli/0.1.0';
 /** Milliseconds for one answer; an update of a run waits 5 s for a worker. */
@@ -23,6 +31,10 @@ export function makeClient(access: Access) {
       params: Record<string, unknown>;
     }) => post<PlanWire>('/v1/plans', body),
     plan: (plan: string) => get<PlanWire>(`/v1/plans/${encodeURIComponent(plan)}`),
+    check: (
+      body: { runbook: string | { text: string }; environment: string; params: Record<string, unknown> },
+      key: string,
+    ) => post<CheckWire>('/v1/checks', body, { 'Idempotency-Key': `"${key}"` }),
     start: (body: { plan: string; failAt?: string }, key: string) =>
       post<{ run: number; state: string }>('/v1/runs', body, { 'Idempotency-Key': `"${key}"` }),
     runs: (query: { limit: number; cursor?: string }) =>

@@ -1,5 +1,6 @@
 /** Finds the command, reads its options, and turns what goes wrong into an exit code. */
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
+import { check } from './commands/check.ts';
 import type { Command } from './commands/command.ts';
 import { abort, approve, pause, reject, resolve, resume, retry, skip } from './commands/decide.ts';
 import { lint } from './commands/lint.ts';
@@ -15,6 +16,7 @@ import { EXIT } from './exit-codes.ts';
 export const COMMANDS: Record<string, Command> = {
   plan,
   lint,
+  check,
   run,
   runs,
   show,

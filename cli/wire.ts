@@ -35,6 +35,7 @@ export type PlanWire = {
 
 export type RunWire = {
   run: number;
+  check: boolean;
   runbook: string;
   environment: string;
   plan: string;
@@ -52,6 +53,14 @@ export type RunWire = {
   unwindingAt: string | null;
   unwoundAt: string | null;
   head: { seq: number; hash: string };
+};
+
+export type CheckWire = {
+  run: number;
+  state: string;
+  plan: string;
+  checked: string[];
+  notChecked: { id: string; kind: string; because: string }[];
 };
 
 export type PhaseWire = {

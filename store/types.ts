@@ -196,6 +196,8 @@ export type ApprovalView = {
 
 export type RunView = {
   run: number;
+  /** Its plan is a check: it looks, and changes nothing. */
+  check: boolean;
   runbook: string;
   environment: string;
   plan: string;

@@ -6,8 +6,12 @@ import type { RunDetail, RunView } from './types.ts';
 const iso = (column: string): string =>
   `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 
+// A plan may hold NUL, which PostgreSQL cannot decode.
+const CHECK = `select coalesce((replace(p.body::text, '\\u0000', '\\u2400')::jsonb ->> 'check')::boolean, false)
+  from countdown.plans p where p.hash = r.plan`;
+
 const RUN = `json_build_object(
-  'run', r.run, 'runbook', r.runbook, 'environment', r.environment, 'plan', r.plan, 'requester', r.requester,
+  'run', r.run, 'check', (${CHECK}), 'runbook', r.runbook, 'environment', r.environment, 'plan', r.plan, 'requester', r.requester,
   'state', r.state, 'verdict', r.verdict, 'because', r.because, 'verified', r.verified, 'notVerified', r.not_verified,
   'step', r.step, 'failAt', r.fail_at, 'notAfter', ${iso('r.not_after')},
   'dueAt', ${iso('r.due_at')}, 'waitUntil', ${iso('r.wait_until')}, 'isAdmitted', r.admitted_at is not null,

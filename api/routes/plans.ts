@@ -35,8 +35,7 @@ export function addPlans(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       const body = c.req.valid('json');
       const environment = await environmentNamed(deps, body.environment);
       await grant(c, deps, environment);
-      const source = await sourceOf(deps, environment, body.runbook);
-      const plan = planOf(source, environment, jsonOf(body.params));
+      const plan = await compiledPlan(deps, environment, body);
       const hash = digest(plan);
       await deps.store.savePlan({ hash, plan, person: c.get('person') });
       c.header('Location', `/v1/plans/${hash}`);
@@ -60,6 +59,16 @@ export function addPlans(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       return c.json(await answer(c, deps, found.hash, found.plan, environment), 200);
     },
   );
+}
+
+/** The plan that a request asks for; nothing is stored. Throws what is wrong with runbook and params. */
+export async function compiledPlan(
+  deps: ApiDeps,
+  environment: Environment,
+  body: z.infer<typeof PlanRequest>,
+): Promise<Plan> {
+  const source = await sourceOf(deps, environment, body.runbook);
+  return planOf(source, environment, jsonOf(body.params));
 }
 
 export const PlanName = z.object({

@@ -147,7 +147,7 @@ export function addRuns(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
 }
 
 /** A structured-field string in quotes, or the same bare. Throws BadHeader. */
-function idempotencyKey(header: string | undefined): string | null {
+export function idempotencyKey(header: string | undefined): string | null {
   if (header === undefined) return null;
   const key =
     /^"([\x20-\x21\x23-\x5b\x5d-\x7e]{1,255})"$/.exec(header)?.[1] ??
@@ -205,7 +205,12 @@ async function startedAnswer(deps: ApiDeps, number: number): Promise<z.infer<typ
   return { run: number, state, step, requester, dueAt, notAfter, waitUntil, waitingFor };
 }
 
-async function runOf(deps: ApiDeps, created: CreatedRun | { run: number }, plan: string): Promise<number> {
+/** The run that was made. Throws TargetLeased, KeyReused, PlanUnknown where none was. */
+export async function runOf(
+  deps: ApiDeps,
+  created: CreatedRun | { run: number },
+  plan: string,
+): Promise<number> {
   if ('run' in created) return created.run;
   if (created.refused === 'TargetLeased') {
     const held = await holderOf(deps, created.blocker);

@@ -21,11 +21,16 @@ export const plan: Command = {
 
 /** A name stands for a runbook of the server, a path for a file of this machine. */
 export async function makePlan(context: CommandContext, runbook: string, values: Values): Promise<PlanWire> {
+  return context.client().makePlan(await planRequest(runbook, values));
+}
+
+/** What a plan or a check is made of. Throws UsageError where the environment is missing, or the file cannot be read. */
+export async function planRequest(runbook: string, values: Values) {
   const environment = needed(values, 'env', 'name the environment, as --env demo');
   const isFile = /[/\\]|\.ya?ml$/.test(runbook);
   const params = readParams(values);
   const source = isFile ? { text: await textOf(runbook) } : runbook;
-  return context.client().makePlan({ runbook: source, environment, params });
+  return { runbook: source, environment, params };
 }
 
 async function textOf(path: string): Promise<string> {

@@ -8,7 +8,7 @@ export function runsLines(runs: readonly RunWire[], style: Style): string[] {
   }
   const rows = runs.map((run) => ({
     run: String(run.run),
-    runbook: cut(style, run.runbook, 24),
+    runbook: cut(style, nameOf(run), 24),
     environment: cut(style, run.environment, 16),
     state: runWord(style, { ...run, notVerified: run.notVerified.slice(0, 1) }),
     now: run.because ?? (run.endedAt === null ? run.step : run.verdict) ?? dash(style),
@@ -40,7 +40,12 @@ export function runsLines(runs: readonly RunWire[], style: Style): string[] {
   ];
 }
 
+/** The runbook, or `check of` it. */
+function nameOf({ runbook, check }: Pick<RunWire, 'runbook' | 'check'>): string {
+  return check ? `check of ${runbook}` : runbook;
+}
+
 /** `piano-keys → production`. */
-export function whereOf(run: Pick<RunWire, 'runbook' | 'environment'>, style: Style): string {
-  return `${run.runbook} ${arrow(style)} ${run.environment}`;
+export function whereOf(run: Pick<RunWire, 'runbook' | 'check' | 'environment'>, style: Style): string {
+  return `${nameOf(run)} ${arrow(style)} ${run.environment}`;
 }

@@ -17,6 +17,7 @@ afterAll(() => api[Symbol.asyncDispose]());
 
 const BODIES: Record<string, object> = {
   'POST /v1/plans': { runbook: 'hold', environment: 'lab' },
+  'POST /v1/checks': { runbook: 'hold', environment: 'lab' },
   'POST /v1/runs/:id/decisions': {
     step: 'one',
     decision: 'approve',
@@ -39,6 +40,7 @@ const LET_IN: Record<string, string> = {
   'GET /v1/runbooks': 'pia dana ana olu eva',
   'GET /v1/runs': 'pia dana ana olu eva mallory',
   'POST /v1/plans': 'dana',
+  'POST /v1/checks': 'dana',
   'GET /v1/plans/:plan': 'pia dana ana olu eva',
   'GET /v1/plans/:plan/undo-sheet': 'pia dana ana olu eva',
   'POST /v1/runs': 'dana',

@@ -67,6 +67,7 @@ export function makeRun(
 ): RunDetailWire {
   return {
     run: 41,
+    check: false,
     runbook: 'first-launch',
     environment: 'demo',
     plan: '7f3a91c204de'.padEnd(64, '0'),
