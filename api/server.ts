@@ -20,6 +20,8 @@ const MIGRATION_WAIT_MS = 60_000;
 /** How long requests in flight may take once the process is told to end. */
 const DRAIN_MS = 10_000;
 
+const now = () => new Date();
+
 export type RunningApi = { url: string; stop(): Promise<void> };
 
 /** Starts the API. Throws where a part that it needs cannot be reached. */
@@ -42,7 +44,6 @@ export async function startApi(config: ApiConfig): Promise<RunningApi> {
   const client = new Client({ connection, namespace: temporal.namespace });
   const launcher = makeLauncher(client, { taskQueue: config.taskQueue });
   const ending = new AbortController();
-  const now = () => new Date();
   const events = makeEventHub({ store, signal: ending.signal, log });
   const app = createApi({
     store,

@@ -8,6 +8,8 @@ import type {
   PlanWire,
   RunDetailWire,
   RunWire,
+  LeaseWire,
+  StartedWire,
 } from './wire.ts';
 
 export const USER_AGENT = 'countdown-cli/0.1.0';
@@ -17,6 +19,8 @@ const ANSWER_MS = 30_000;
 const SILENCE_MS = 40_000;
 
 export type Access = { url: string; token: string };
+
+export type StartBody = { plan: string; failAt?: string; at?: string; notAfter?: string; waitMs?: number };
 
 export type Client = ReturnType<typeof makeClient>;
 
@@ -35,8 +39,12 @@ export function makeClient(access: Access) {
       body: { runbook: string | { text: string }; environment: string; params: Record<string, unknown> },
       key: string,
     ) => post<CheckWire>('/v1/checks', body, { 'Idempotency-Key': `"${key}"` }),
-    start: (body: { plan: string; failAt?: string }, key: string) =>
-      post<{ run: number; state: string }>('/v1/runs', body, { 'Idempotency-Key': `"${key}"` }),
+    start: (body: StartBody, key: string) =>
+      post<StartedWire>('/v1/runs', body, { 'Idempotency-Key': `"${key}"` }),
+    leases: (environment: string | undefined) =>
+      get<{ items: LeaseWire[] }>(
+        `/v1/leases${environment === undefined ? '' : `?environment=${encodeURIComponent(environment)}`}`,
+      ),
     runs: (query: { limit: number; cursor?: string }) =>
       get<{ items: RunWire[]; next: string | null }>(
         `/v1/runs?limit=${query.limit}${query.cursor === undefined ? '' : `&cursor=${encodeURIComponent(query.cursor)}`}`,
@@ -121,6 +129,7 @@ async function problemOf(response: Response): Promise<ApiError> {
     errors: Array.isArray(problem['errors']) ? trusted<ApiError['errors']>(problem['errors']) : [],
     requestId: typeof problem['requestId'] === 'string' ? problem['requestId'] : null,
     run: typeof problem['run'] === 'number' ? problem['run'] : null,
+    hint: typeof problem['hint'] === 'string' ? problem['hint'] : null,
   });
 }
 

@@ -15,6 +15,8 @@ export class ApiError extends Error {
   readonly errors: { pointer: string; detail: string; excerpt?: string }[];
   readonly requestId: string | null;
   readonly run: number | null;
+  /** What to do, where the API says so. */
+  readonly hint: string | null;
   constructor(options: {
     status: number;
     code: string;
@@ -22,6 +24,7 @@ export class ApiError extends Error {
     errors?: { pointer: string; detail: string; excerpt?: string }[];
     requestId?: string | null;
     run?: number | null;
+    hint?: string | null;
     cause?: unknown;
   }) {
     super(options.detail, { cause: options.cause });
@@ -30,6 +33,7 @@ export class ApiError extends Error {
     this.errors = options.errors ?? [];
     this.requestId = options.requestId ?? null;
     this.run = options.run ?? null;
+    this.hint = options.hint ?? null;
   }
 }
 
@@ -63,10 +67,13 @@ export function keepLines(text: string): string {
 }
 
 function hintOf(error: ApiError): string | null {
-  if (error.code === 'TargetLeased' && error.run !== null) return `look at it: countdown show ${error.run}`;
+  if (error.code === 'TargetLeased' && error.run !== null) {
+    const look = `look at it: countdown show ${error.run}`;
+    return error.hint === null ? look : `${safe(error.hint)}      ${look}`;
+  }
   if (error.code === 'ChangeFreeze') return 'start it after that';
   if (error.code === 'Unauthenticated') return 'set COUNTDOWN_TOKEN to a token that has not expired';
   if (error.code === 'Unreachable')
     return 'set COUNTDOWN_URL to the address of the API, and look whether it runs';
-  return null;
+  return error.hint === null ? null : safe(error.hint);
 }

@@ -3,6 +3,7 @@ import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
 import { check } from './commands/check.ts';
 import type { Command } from './commands/command.ts';
 import { abort, approve, pause, reject, resolve, resume, retry, skip } from './commands/decide.ts';
+import { leases } from './commands/leases.ts';
 import { lint } from './commands/lint.ts';
 import { evidence, runs, show } from './commands/look.ts';
 import { plan } from './commands/plan.ts';
@@ -19,6 +20,7 @@ export const COMMANDS: Record<string, Command> = {
   check,
   run,
   runs,
+  leases,
   show,
   watch,
   approve,

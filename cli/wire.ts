@@ -26,7 +26,7 @@ export type PlanWire = {
     undoMs: number;
     undoBasis: { samples: number; isP95: boolean } | null;
     canApprove: Record<string, string[]>;
-    leases: { target: string; run: number; runbook: string; requester: string }[];
+    leases: HeldWire[];
     leasesNeeded: number;
     changeFreeze: { names: string[]; until: string } | null;
     nextChangeFreeze: { name: string; from: string } | null;
@@ -46,7 +46,11 @@ export type RunWire = {
   verified: boolean | null;
   notVerified: string[];
   step: string | null;
+  /** When it begins; null for at once. */
+  dueAt: string | null;
   notAfter: string | null;
+  /** Until when it waits for targets that other runs hold. */
+  waitUntil: string | null;
   createdAt: string;
   startedAt: string | null;
   endedAt: string | null;
@@ -98,6 +102,8 @@ export type ApprovalWire = {
 export type RunDetailWire = RunWire & {
   /** The server's time. */
   at: string;
+  /** What a planned run waits for, besides its time. */
+  waitingFor: string | null;
   rollback: { withinMs: number; undoMs: number; phases: number; lastSafeAt: string | null };
   recovery: { detectMs: number; decideMs: number; executeMs: number; verifyMs: number } | null;
   abort: { allowed: boolean; undoes: number; undoMs: number };
@@ -122,6 +128,22 @@ export type EvidenceWire = {
   rows: unknown[];
   head: RunWire['head'];
   undoSheet: string | null;
+};
+
+export type HeldWire = {
+  target: string;
+  run: number;
+  runbook: string;
+  requester: string;
+  waits: boolean;
+  leftMs: number | null;
+  waitsFor: string | null;
+};
+
+export type LeaseWire = HeldWire & { environment: string; mode: 'exclusive' | 'shared' };
+
+export type StartedWire = Pick<RunWire, 'run' | 'state' | 'step' | 'requester' | 'dueAt' | 'waitUntil'> & {
+  waitingFor: string | null;
 };
 
 export type DecisionWire = { result: string; detail: string };

@@ -97,7 +97,6 @@ export async function listOpenRuns(pool: Pool): Promise<OpenRun[]> {
       admitted_at is not null as "isAdmitted", due_at as "dueAt", wait_until as "waitUntil", not_after as "notAfter"
     from countdown.runs where state not in ('succeeded', 'stopped', 'rolled-back') order by run`,
   );
-  const iso = (at: Date | null): string | null => at?.toISOString() ?? null;
   return rows.map((row) => ({
     ...row,
     createdAt: iso(row.createdAt) ?? '',
@@ -106,6 +105,8 @@ export async function listOpenRuns(pool: Pool): Promise<OpenRun[]> {
     notAfter: iso(row.notAfter),
   }));
 }
+
+const iso = (at: Date | null): string | null => at?.toISOString() ?? null;
 
 type DateKey = 'createdAt' | 'dueAt' | 'waitUntil' | 'notAfter';
 

@@ -1,22 +1,28 @@
 /** `countdown run PLAN`: starts a run; `--watch` follows it. */
 import { randomUUID } from 'node:crypto';
-import type { CommandContext } from '../context.ts';
+import type { StartBody } from '../client.ts';
+import { type CommandContext, readDuration } from '../context.ts';
 import { UsageError } from '../errors.ts';
 import { EXIT } from '../exit-codes.ts';
 import { planLines } from '../view/plan.ts';
-import type { PlanWire } from '../wire.ts';
+import { safe, stamp } from '../view/style.ts';
+import type { PlanWire, StartedWire } from '../wire.ts';
 import { type Command, type Values, stringOf } from './command.ts';
 import { makePlan } from './plan.ts';
 import { watchFromCommand } from './watch.ts';
 
 export const run: Command = {
-  usage: 'run PLAN|RUNBOOK [--env ENVIRONMENT] [--watch] [--fail-at STEP/PHASE] [--key KEY]',
+  usage:
+    'run PLAN|RUNBOOK [--env ENVIRONMENT] [--watch] [--at TIME] [--not-after TIME] [--wait 1h] [--fail-at STEP/PHASE] [--key KEY]',
   about: 'Start a run. Without a terminal it takes only the name of a plan, 12 digits or more.',
   options: {
     env: { type: 'string', short: 'e' },
     param: { type: 'string', multiple: true },
     watch: { type: 'boolean', short: 'w' },
     'fail-at': { type: 'string' },
+    at: { type: 'string' },
+    'not-after': { type: 'string' },
+    wait: { type: 'string' },
     timeout: { type: 'string' },
     key: { type: 'string' },
   },
@@ -27,21 +33,33 @@ export const run: Command = {
       context.say('Nothing was started.');
       return EXIT.clientError;
     }
-    const failAt = stringOf(values, 'fail-at');
-    const started = await context
-      .client()
-      .start(
-        { plan: plan.plan, ...(failAt === undefined ? {} : { failAt }) },
-        stringOf(values, 'key') ?? randomUUID(),
-      );
+    const key = stringOf(values, 'key') ?? randomUUID();
+    const started = await context.client().start({ plan: plan.plan, ...wishes(values) }, key);
     if (values['watch'] === true) return watchFromCommand(context, started.run, values);
-    context.answer(
-      () => [`run ${started.run} is ${started.state}. Look at it:  countdown watch ${started.run}`],
-      started,
-    );
+    context.answer(() => [`${startedText(started)} Look at it:  countdown watch ${started.run}`], started);
     return EXIT.succeeded;
   },
 };
+
+/** What the options say of the start. Throws UsageError for a wait that is no duration. */
+function wishes(values: Values): Omit<StartBody, 'plan'> {
+  const failAt = stringOf(values, 'fail-at');
+  const at = stringOf(values, 'at');
+  const notAfter = stringOf(values, 'not-after');
+  const wait = stringOf(values, 'wait');
+  return {
+    ...(failAt === undefined ? {} : { failAt }),
+    ...(at === undefined ? {} : { at }),
+    ...(notAfter === undefined ? {} : { notAfter }),
+    ...(wait === undefined ? {} : { waitMs: readDuration(wait) }),
+  };
+}
+
+function startedText({ run: number, state, dueAt, waitingFor }: StartedWire): string {
+  if (state === 'planned' && waitingFor !== null) return `run ${number} waits: ${safe(waitingFor)}.`;
+  if (state === 'planned' && dueAt !== null) return `run ${number} begins ${stamp(dueAt)}.`;
+  return `run ${number} is ${state}.`;
+}
 
 async function planNamed(context: CommandContext, name: string, values: Values): Promise<PlanWire> {
   if (/^[0-9a-f]{12,64}$/.test(name) && stringOf(values, 'env') === undefined)

@@ -1,5 +1,6 @@
 /** A plan as a table: what changes, what its undo takes, whom it waits for; then what holds at this moment. */
 import type { PlanWire } from '../wire.ts';
+import { leftText } from './leases.ts';
 import {
   type Style,
   arrow,
@@ -131,7 +132,8 @@ function nowLines(plan: PlanWire, style: Style): string[] {
   const held = [...new Set(plan.now.leases.map(({ target }) => target))];
   const free = plan.now.leasesNeeded - held.length;
   const holders = plan.now.leases.map(
-    (lease) => `${lease.target} is held by run ${lease.run} (${lease.runbook}, requester ${lease.requester})`,
+    (lease) =>
+      `${lease.target} is held by run ${lease.run} (${lease.runbook}, requester ${lease.requester}), ${leftText(lease)}${lease.leftMs === null ? '' : ' left'}`,
   );
   lines.push(
     cut(

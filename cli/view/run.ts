@@ -87,6 +87,7 @@ function statusLines(run: RunDetailWire, style: Style): string[] {
   if (isLeaving) {
     return run.because === null ? [] : [cut(style, `Because  ${run.because}`, COLUMNS_MAX)];
   }
+  if (run.state === 'planned' && isWaiting(run)) return beginLines(run, style);
   const { undoes, undoMs } = run.abort;
   const undo =
     undoes === 0
@@ -98,6 +99,24 @@ function statusLines(run: RunDetailWire, style: Style): string[] {
   parts.push(run.abort.allowed ? undo : 'past the point of no return: abort is refused');
   if (lastSafeAt !== null) parts.push(`last safe abort ${momentOf(lastSafeAt, run.at)}`);
   return [cut(style, parts.join(dot(style)), COLUMNS_MAX)];
+}
+
+/** Whether it has not begun since its time has not come, or a target is held. */
+function isWaiting(run: RunDetailWire): boolean {
+  return run.waitingFor !== null || (run.dueAt !== null && Date.parse(run.dueAt) > Date.parse(run.at));
+}
+
+/** When a run begins, and what it waits for until then. */
+function beginLines(run: RunDetailWire, style: Style): string[] {
+  const parts = [`plan ${run.plan.slice(0, 12)}`, `requester ${safe(run.requester)}`];
+  if (run.waitingFor === null && run.dueAt !== null) parts.push(`begins ${momentOf(run.dueAt, run.at)}`);
+  if (run.notAfter !== null) parts.push(`not after ${momentOf(run.notAfter, run.at)}`);
+  const lines = [parts.join(dot(style))];
+  if (run.waitingFor !== null) {
+    const until = run.waitUntil === null ? '' : `${dot(style)}until ${momentOf(run.waitUntil, run.at)}`;
+    lines.push(`Waits for  ${run.waitingFor}${until}`);
+  }
+  return lines.map((line) => cut(style, line, COLUMNS_MAX));
 }
 
 /** `04:55 UTC`, with the day where it is another one. */

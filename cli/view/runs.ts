@@ -1,6 +1,6 @@
 /** Runs as a table, newest first. */
 import type { RunWire } from '../wire.ts';
-import { type Style, arrow, cut, dash, pad, runWord, widthOf } from './style.ts';
+import { type Style, arrow, cut, dash, pad, runWord, stamp, widthOf } from './style.ts';
 
 export function runsLines(runs: readonly RunWire[], style: Style): string[] {
   if (runs.length === 0) {
@@ -11,7 +11,7 @@ export function runsLines(runs: readonly RunWire[], style: Style): string[] {
     runbook: cut(style, nameOf(run), 24),
     environment: cut(style, run.environment, 16),
     state: runWord(style, { ...run, notVerified: run.notVerified.slice(0, 1) }),
-    now: run.because ?? (run.endedAt === null ? run.step : run.verdict) ?? dash(style),
+    now: run.because ?? (run.endedAt === null ? (run.step ?? begins(run)) : run.verdict) ?? dash(style),
     requester: cut(style, run.requester, 16),
   }));
   const width = (of: (row: (typeof rows)[number]) => string, least: number) =>
@@ -38,6 +38,11 @@ export function runsLines(runs: readonly RunWire[], style: Style): string[] {
     }),
     ...rows.map(line),
   ];
+}
+
+/** When a run begins that has not. */
+function begins({ state, dueAt }: RunWire): string | null {
+  return state === 'planned' && dueAt !== null ? `begins ${stamp(dueAt)}` : null;
 }
 
 /** The runbook, or `check of` it. */

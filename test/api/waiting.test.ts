@@ -158,13 +158,13 @@ describe('a run with a time', () => {
   });
 });
 
-describe('a run with a time and a change freeze', () => {
-  const freeze = (from: string, to: string) =>
-    writeFile(
-      join(api.environmentFolder, 'test.yaml'),
-      `${ENGINE}changeFreezes: [{ name: year-end, from: '${from}', to: '${to}' }]\n`,
-    );
+const freeze = (from: string, to: string) =>
+  writeFile(
+    join(api.environmentFolder, 'test.yaml'),
+    `${ENGINE}changeFreezes: [{ name: year-end, from: '${from}', to: '${to}' }]\n`,
+  );
 
+describe('a run with a time and a change freeze', () => {
   test('is refused where the time lies inside it, and taken where the freeze is over by then', async () => {
     now = new Date('2026-12-20T00:00:00Z');
     await freeze('2026-12-18T00:00Z', '2027-01-04T00:00Z');
@@ -273,9 +273,9 @@ describe('a run that waits for a target', () => {
   });
 });
 
-describe('a request that is sent again with its key', () => {
-  const key = (text: string) => ({ 'Idempotency-Key': text });
+const key = (text: string) => ({ 'Idempotency-Key': text });
 
+describe('a request that is sent again with its key', () => {
   test('gets the first answer, also inside a change freeze and after its leases went to the first run', async () => {
     const of = await plan();
     const first = (await (await ask({ plan: of }, 'dana', key('again'))).json()) as Shown;

@@ -85,7 +85,10 @@ export function makeRun(
     unwoundAt: null,
     head: { seq: 12, hash: 'e0a7319c55d1'.padEnd(64, '0') },
     at: at(149),
+    dueAt: null,
     notAfter: null,
+    waitUntil: null,
+    waitingFor: null,
     rollback: { withinMs: 300_000, undoMs: 0, phases: 0, lastSafeAt: null },
     recovery: null,
     abort: { allowed: true, undoes: 0, undoMs: 0 },
@@ -268,6 +271,30 @@ export const succeeded = makeRun(
         counted: true,
       },
     ],
+  },
+);
+
+/** A run of tomorrow, and one that stands in line. */
+export const begins = makeRun(
+  {},
+  {
+    state: 'planned',
+    startedAt: null,
+    step: null,
+    dueAt: at(24 * 3600),
+    notAfter: at(26 * 3600),
+    at: at(60),
+  },
+);
+export const inLine = makeRun(
+  {},
+  {
+    state: 'planned',
+    startedAt: null,
+    step: null,
+    waitUntil: at(3600),
+    waitingFor: 'app-postgres held by run 38 (ben), about 20m left',
+    at: at(60),
   },
 );
 

@@ -2,11 +2,23 @@ import { readFileSync } from 'node:fs';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { eventLine } from '../../cli/view/event.ts';
+import { leasesLines } from '../../cli/view/leases.ts';
 import { planLines } from '../../cli/view/plan.ts';
 import { runLines } from '../../cli/view/run.ts';
 import { runsLines } from '../../cli/view/runs.ts';
 import { duration, safe, span, widthOf } from '../../cli/view/style.ts';
-import { copying, makeRun, plan, rolledBack, stuck, succeeded, unwinding, waiting } from './stories.ts';
+import {
+  begins,
+  copying,
+  inLine,
+  makeRun,
+  plan,
+  rolledBack,
+  stuck,
+  succeeded,
+  unwinding,
+  waiting,
+} from './stories.ts';
 
 const words = { ascii: true, colour: false };
 const symbols = { ascii: false, colour: false };
@@ -34,7 +46,16 @@ const rollback = (undoBasis: typeof plan.now.undoBasis) =>
   );
 
 describe('the golden views', () => {
-  for (const [name, run] of Object.entries({ waiting, copying, unwinding, rolledBack, succeeded, stuck })) {
+  for (const [name, run] of Object.entries({
+    begins,
+    inLine,
+    waiting,
+    copying,
+    unwinding,
+    rolledBack,
+    succeeded,
+    stuck,
+  })) {
     test(`a run that is ${name} looks as agreed`, () => {
       const lines = runLines(run, symbols, { now: new Date(run.at), isWatching: name === 'waiting' });
       expect(lines.join('\n')).toBe(golden.get(name));
@@ -86,8 +107,42 @@ describe('the golden views', () => {
     );
   });
 
+  test('the table of leases looks as agreed', () => {
+    const held = {
+      environment: 'production',
+      mode: 'exclusive' as const,
+      run: 38,
+      requester: 'ben',
+      waits: false,
+    };
+    const lines = leasesLines(
+      [
+        { ...held, target: 'app-postgres', runbook: 'index-migration', leftMs: 1_199_000, waitsFor: null },
+        {
+          ...held,
+          target: 'edge',
+          runbook: 'index-migration',
+          mode: 'shared',
+          leftMs: 41_000,
+          waitsFor: null,
+        },
+        {
+          ...held,
+          target: 'uploads-s3',
+          run: 39,
+          runbook: 'piano-keys',
+          leftMs: null,
+          waitsFor: 'an approval',
+        },
+      ],
+      symbols,
+    );
+    expect(lines.join('\n')).toBe(golden.get('leases'));
+    expect(leasesLines([], symbols)).toEqual(['No target is held.']);
+  });
+
   test('the table of runs looks as agreed', () => {
-    const runs = [stuck, rolledBack, succeeded];
+    const runs = [begins, stuck, rolledBack, succeeded];
     expect(runsLines(runs, symbols).join('\n')).toBe(golden.get('runs'));
   });
 });

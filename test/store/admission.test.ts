@@ -184,25 +184,25 @@ describe('a run that waits for a target', () => {
   });
 });
 
-describe('a run that waits and is ended', () => {
-  const abort = async (run: number, kind: 'abort' | 'retry' = 'abort') => {
-    const id = randomUUID();
-    await store.api.insertDecision({
-      id,
-      run,
-      kind,
-      subject: null,
-      person: 'ana',
-      groups: [],
-      door: 'cli',
-      plan: 'p',
-      evidence: null,
-      reason: 'not tonight',
-      resolution: null,
-    });
-    return id;
-  };
+const abort = async (run: number, kind: 'abort' | 'retry' = 'abort') => {
+  const id = randomUUID();
+  await store.api.insertDecision({
+    id,
+    run,
+    kind,
+    subject: null,
+    person: 'ana',
+    groups: [],
+    door: 'cli',
+    plan: 'p',
+    evidence: null,
+    reason: 'not tonight',
+    resolution: null,
+  });
+  return id;
+};
 
+describe('a run that waits and is ended', () => {
   test('by a person has the decision and the end in its journal, and lets the next one through', async () => {
     const holder = await newRun(store, planOver('ended'));
     const first = await waiting(planOver('ended'), { waitMs: HOUR_MS });
