@@ -67,7 +67,7 @@ export async function grant(
   }
   const detail = denial(person, permission, environment.environment, roles);
   // Only attempts to change something are journalled: reading cannot fill the chain.
-  if (c.req.method === 'POST') {
+  if (c.req.method !== 'GET' && c.req.method !== 'HEAD') {
     await deps.store.refused({
       environment: environment.environment,
       person,
@@ -89,6 +89,7 @@ const VERBS: Record<keyof typeof GRANTED, string> = {
   abort: 'abort a run',
   resolve: 'empty the desk',
   evidence: 'read evidence',
+  tokens: 'give and take tokens',
 };
 
 function denial(person: string, permission: Permission, environment: string, roles: readonly Role[]): string {

@@ -171,6 +171,7 @@ const EVENT_OF: Record<JournalRow['kind'], 'run' | 'phase' | 'decision'> = {
   approval: 'decision',
   decision: 'decision',
   refused: 'decision',
+  token: 'decision',
 };
 
 /** What a phase is while a direction of it is under way. */

@@ -22,6 +22,7 @@ import { addMe } from './routes/me.ts';
 import { addPlans } from './routes/plans.ts';
 import { addRunbooks } from './routes/runbooks.ts';
 import { addRuns } from './routes/runs.ts';
+import { addTokens } from './routes/tokens.ts';
 import { addUndoSheet } from './routes/undo-sheet.ts';
 
 export type { ApiDeps } from './context.ts';
@@ -71,6 +72,7 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
   addChecks(app, deps);
   addRuns(app, deps);
   addLeases(app, deps);
+  addTokens(app, deps);
   addEvents(app, deps);
   addEvidence(app, deps);
   addDecisions(app, deps);

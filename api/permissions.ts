@@ -11,6 +11,7 @@ import { groupsOf, rolesOf } from '../procedures/environment.ts';
  *   read       everybody whom the environment names
  *   evidence   auditor, admin, operator, and the requester of that run
  *   decide     members of any group; the requester is told why he is none
+ *   tokens     admin in every environment that names the person of the token
  *   abort      operator, approver, admin and the requester
  */
 export type Permission =
@@ -23,7 +24,8 @@ export type Permission =
   | 'decide'
   | 'abort'
   | 'resolve'
-  | 'evidence';
+  | 'evidence'
+  | 'tokens';
 
 /** Method and path, as hono has them. */
 export const PERMISSIONS: Record<string, Permission> = {
@@ -34,6 +36,9 @@ export const PERMISSIONS: Record<string, Permission> = {
   'GET /v1/runbooks': 'signed-in',
   'GET /v1/runs': 'signed-in',
   'GET /v1/leases': 'signed-in',
+  'GET /v1/tokens': 'tokens',
+  'POST /v1/tokens': 'tokens',
+  'DELETE /v1/tokens/:id': 'tokens',
   'POST /v1/plans': 'plan',
   'POST /v1/checks': 'start',
   'GET /v1/plans/:plan': 'read',
@@ -74,6 +79,7 @@ export const GRANTED: Record<Exclude<Permission, 'public' | 'signed-in'>, readon
   abort: ['operator', 'approver', 'admin'],
   resolve: ['admin'],
   evidence: ['auditor', 'admin', 'operator'],
+  tokens: ['admin'],
 };
 
 const REQUESTER: readonly Permission[] = ['evidence', 'abort'];

@@ -1,6 +1,6 @@
 /** What goes over the wire: strict on the way in, described on the way out. `/openapi.json` is made of these. */
 import { z } from '@hono/zod-openapi';
-import { LEASE_WAIT_MS_MAX } from '../procedures/limits.ts';
+import { LEASE_WAIT_MS_MAX, MINUTE_MS, TOKEN_MS, TOKEN_MS_MAX } from '../procedures/limits.ts';
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/, 'expected the 64 hex digits of a plan');
 /** May be missing only where nothing is asked: then the run says why. */
@@ -21,6 +21,8 @@ export const Problem = z
     detail: z.string(),
     instance: z.string(),
     requestId: z.string(),
+    /** What to do, where one sentence says it. */
+    hint: z.string().optional(),
     errors: z.array(
       z.object({
         pointer: z.string(),
@@ -28,6 +30,7 @@ export const Problem = z
         file: z.string().optional(),
         line: z.int().optional(),
         column: z.int().optional(),
+        hint: z.string().optional(),
         excerpt: z.string().optional(),
       }),
     ),
@@ -376,6 +379,26 @@ export const Evidence = z
     undoSheet: z.string().nullable(),
   })
   .openapi('Evidence');
+
+const Token = z.object({
+  id: z.string(),
+  person: z.string(),
+  createdAt: z.string(),
+  expiresAt: z.string(),
+});
+
+export const TokenRequest = z
+  .strictObject({
+    person: z.string().min(1).max(100),
+    /** How long it lasts; 30 days by default, a year at most. */
+    expiresMs: z.int().min(MINUTE_MS).max(TOKEN_MS_MAX).default(TOKEN_MS),
+  })
+  .openapi('TokenRequest');
+
+/** The only answer that ever holds the secret. */
+export const TokenMade = z.object({ ...Token.shape, token: z.string() }).openapi('TokenMade');
+
+export const TokenList = z.object({ items: z.array(Token) }).openapi('TokenList');
 
 export const Me = z
   .object({

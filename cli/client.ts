@@ -10,6 +10,8 @@ import type {
   RunWire,
   LeaseWire,
   StartedWire,
+  TokenMadeWire,
+  TokenWire,
 } from './wire.ts';
 
 export const USER_AGENT = 'countdown-cli/0.1.0';
@@ -41,6 +43,11 @@ export function makeClient(access: Access) {
     ) => post<CheckWire>('/v1/checks', body, { 'Idempotency-Key': `"${key}"` }),
     start: (body: StartBody, key: string) =>
       post<StartedWire>('/v1/runs', body, { 'Idempotency-Key': `"${key}"` }),
+    makeToken: (body: { person: string; expiresMs?: number }) => post<TokenMadeWire>('/v1/tokens', body),
+    tokens: () => get<{ items: TokenWire[] }>('/v1/tokens'),
+    revokeToken: async (id: string) => {
+      await send(access, 'DELETE', `/v1/tokens/${encodeURIComponent(id)}`);
+    },
     leases: (environment: string | undefined) =>
       get<{ items: LeaseWire[] }>(
         `/v1/leases${environment === undefined ? '' : `?environment=${encodeURIComponent(environment)}`}`,
@@ -77,6 +84,18 @@ async function call<T>(
   body?: unknown,
   headers: Record<string, string> = {},
 ): Promise<T> {
+  const response = await send(access, method, path, body, headers);
+  return trusted<T>(await response.json());
+}
+
+/** Throws ApiError where the API refuses. */
+async function send(
+  access: Access,
+  method: 'GET' | 'POST' | 'DELETE',
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+): Promise<Response> {
   const response = await reach(access, path, {
     method,
     headers: {
@@ -88,7 +107,7 @@ async function call<T>(
     signal: AbortSignal.timeout(ANSWER_MS),
   });
   if (!response.ok) throw await problemOf(response);
-  return trusted<T>(await response.json());
+  return response;
 }
 
 async function textOf(access: Access, path: string): Promise<string> {

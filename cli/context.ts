@@ -74,11 +74,13 @@ export function runNumber(text: string | undefined): number {
   return Number(digits);
 }
 
-/** `30s`, `5m`, `1h30m` in milliseconds. Throws UsageError. */
+/** `30s`, `5m`, `1h30m`, `30d` in milliseconds. Throws UsageError. */
 export function readDuration(text: string): number {
-  const parts = /^(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?$/.exec(text);
+  const parts = /^(?:(\d{1,3})d)?(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?$/.exec(text);
   if (text === '' || parts === null)
     throw new UsageError(`'${text}' is no duration: write it as 30s, 5m or 1h30m.`);
-  const [hours, minutes, seconds] = [parts[1], parts[2], parts[3]].map((part) => Number(part ?? 0));
-  return ((hours ?? 0) * 3600 + (minutes ?? 0) * 60 + (seconds ?? 0)) * 1000;
+  const [days, hours, minutes, seconds] = parts
+    .slice(1, 5)
+    .map((part: string | undefined) => Number(part ?? 0));
+  return ((((days ?? 0) * 24 + (hours ?? 0)) * 60 + (minutes ?? 0)) * 60 + (seconds ?? 0)) * 1000;
 }

@@ -7,6 +7,17 @@ export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
+export type ApiErrorOptions = {
+  status: number;
+  code: string;
+  detail: string;
+  errors?: { pointer: string; detail: string; excerpt?: string }[];
+  requestId?: string | null;
+  run?: number | null;
+  hint?: string | null;
+  cause?: unknown;
+};
+
 /** The API refused, or could not be reached. */
 export class ApiError extends Error {
   override readonly name = 'ApiError';
@@ -17,16 +28,7 @@ export class ApiError extends Error {
   readonly run: number | null;
   /** What to do, where the API says so. */
   readonly hint: string | null;
-  constructor(options: {
-    status: number;
-    code: string;
-    detail: string;
-    errors?: { pointer: string; detail: string; excerpt?: string }[];
-    requestId?: string | null;
-    run?: number | null;
-    hint?: string | null;
-    cause?: unknown;
-  }) {
+  constructor(options: ApiErrorOptions) {
     super(options.detail, { cause: options.cause });
     this.status = options.status;
     this.code = options.code;
@@ -34,6 +36,23 @@ export class ApiError extends Error {
     this.requestId = options.requestId ?? null;
     this.run = options.run ?? null;
     this.hint = options.hint ?? null;
+  }
+
+  /** The same of a text that came from this file. */
+  in(file: string): ApiError {
+    const named = (text: string) => text.replace(/(^|  )your text:(?=\d)/, `$1${file}:`);
+    return new ApiError({
+      status: this.status,
+      code: this.code,
+      requestId: this.requestId,
+      run: this.run,
+      hint: this.hint,
+      detail: named(this.message),
+      errors: this.errors.map((error) =>
+        error.excerpt === undefined ? error : { ...error, excerpt: named(error.excerpt) },
+      ),
+      cause: this.cause,
+    });
   }
 }
 

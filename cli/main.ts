@@ -8,6 +8,7 @@ import { lint } from './commands/lint.ts';
 import { evidence, runs, show } from './commands/look.ts';
 import { plan } from './commands/plan.ts';
 import { run } from './commands/run.ts';
+import { token } from './commands/token.ts';
 import { undoSheet } from './commands/undo-sheet.ts';
 import { watch } from './commands/watch.ts';
 import { type Format, type Terminal, makeContext } from './context.ts';
@@ -32,6 +33,7 @@ export const COMMANDS: Record<string, Command> = {
   skip,
   resolve,
   evidence,
+  token,
   'undo-sheet': undoSheet,
 };
 

@@ -146,6 +146,9 @@ export type StartedWire = Pick<RunWire, 'run' | 'state' | 'step' | 'requester' |
   waitingFor: string | null;
 };
 
+export type TokenWire = { id: string; person: string; createdAt: string; expiresAt: string };
+export type TokenMadeWire = TokenWire & { token: string };
+
 export type DecisionWire = { result: string; detail: string };
 
 export type EventWire = { id: string | null; event: string; data: Record<string, unknown> };

@@ -25,6 +25,10 @@ export const GLASS_PEOPLE = 2;
 export const START_AHEAD_MS_MAX = 30 * DAY_MS;
 export const LEASE_WAIT_MS_MAX = 24 * HOUR_MS;
 
+/** How long a token lasts, and at most. */
+export const TOKEN_MS = 30 * DAY_MS;
+export const TOKEN_MS_MAX = 365 * DAY_MS;
+
 /** Phases. */
 export const HEARTBEAT_MS = 2 * SECOND_MS;
 export const UNDO_ATTEMPTS = 5;

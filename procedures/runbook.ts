@@ -23,8 +23,10 @@ import {
 import { checkConditions, splitConditions, whenSchema } from './when.ts';
 import { type Path, type Source, readYaml } from './yaml.ts';
 
-/** The file name under which a text without a file of its own is parsed; its `name` is free. */
-export const TEXT_FILE = 'runbook.yaml';
+/** What stands for the file of a text that has none, as a request brings it; its `name` is free. */
+export const TEXT_FILE = 'your text';
+/** A file of this name says nothing of what is in it: its `name` is free, too. */
+const ANY_FILE = 'runbook.yaml';
 
 const TRIES_MAX = 10;
 /** Steps beside each other in one block. */
@@ -280,7 +282,7 @@ function unfolded(error: z.ZodError, value: unknown): z.ZodError {
 function checkName({ name, source }: Runbook, file: string): Problem[] {
   const own = file.slice(file.lastIndexOf('/') + 1);
   const expected = own.replace(/\.ya?ml$/, '');
-  if (own === TEXT_FILE || name === expected) return [];
+  if (own === TEXT_FILE || own === ANY_FILE || name === expected) return [];
   const message = `The name is '${name}', expected '${expected}': a runbook has the name of its file.`;
   return [{ ...source.place(['name']), code: 'RunbookInvalid', message, hint: `write  name: ${expected}` }];
 }

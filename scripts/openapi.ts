@@ -1,7 +1,7 @@
 /** Writes docs/openapi.json and docs/errors.md from the code; `--check` says whether they are as they should be. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { type ApiDeps, createApi, openApiDocument } from '../api/index.ts';
-import { renderErrorsPage } from '../api/problems.ts';
+import { renderErrorsPage } from '../api/problem-codes.ts';
 
 /** The files that are made of the code, by their path from the project's folder. */
 export function generatedDocs(): Record<string, string> {

@@ -19,7 +19,7 @@ import { readPlan, readPlanByPrefix, savePlan } from './plans.ts';
 import { saveProgress } from './progress.ts';
 import { readRecovery } from './recovery.ts';
 import { createRun, listOpenRuns, makeRunLoader, readBegun } from './runs.ts';
-import { insertToken, readToken, revokeToken } from './tokens.ts';
+import { insertToken, issueToken, listTokens, readToken, readTokenById, revokeToken } from './tokens.ts';
 import type { ApiStore, WorkerStore } from './types.ts';
 import { listRuns, readRun } from './views.ts';
 
@@ -59,7 +59,10 @@ export function makeApiStore(pool: Pool): ApiStore {
     refused: (row) => appendRefused(pool, row),
     insertToken: (row) => insertToken(pool, row),
     token: (hash) => readToken(pool, hash),
-    revokeToken: (id) => revokeToken(pool, id),
+    revokeToken: (id, audit) => revokeToken(pool, id, audit),
+    issueToken: (row, audit) => issueToken(pool, row, audit),
+    tokens: () => listTokens(pool),
+    tokenById: (id) => readTokenById(pool, id),
     openRuns: () => listOpenRuns(pool),
     replay: (key) => replayOf(pool, key),
     admit: (run, now) => admitRun(pool, run, now),

@@ -1,5 +1,5 @@
 /** The journal as TypeScript sees it: rows go in through `countdown.append` and its two siblings, and come out as they are. */
-import { type Pool, DatabaseError } from 'pg';
+import { type ClientBase, type Pool, DatabaseError } from 'pg';
 import type { Json } from '../procedures/plan.ts';
 import type { RecordRow } from '../workflows/messages.ts';
 import { JournalRefusal } from './refusal.ts';
@@ -138,10 +138,23 @@ export async function appendRefused(
     detail: string;
   },
 ): Promise<void> {
-  await pool.query({
-    name: 'append_refused',
-    text: 'select countdown.append_refused($1, $2, $3)',
-    values: [row.environment, row.person ?? 'unknown', bodyText(row)],
+  await appendBeside(pool, 'refused', {
+    environment: row.environment,
+    actor: row.person ?? 'unknown',
+    body: bodyText(row),
+  });
+}
+
+/** A row that belongs to no run, in its environment's own chain. */
+export async function appendBeside(
+  client: Pool | ClientBase,
+  kind: 'refused' | 'token',
+  { environment, actor, body }: { environment: string; actor: string; body: string },
+): Promise<void> {
+  await client.query({
+    name: 'append_beside',
+    text: 'select countdown.append_beside($1, $2, $3, $4)',
+    values: [environment, kind, actor, body],
   });
 }
 
@@ -162,7 +175,7 @@ export async function journalRows(
   return rows;
 }
 
-/** Refused attempts of an environment (its own chain, run 0) after `after`, oldest first. */
+/** Refused attempts and tokens of an environment (its own chain, run 0) after `after`, oldest first. */
 export async function refusedRows(
   pool: Pool,
   environment: string,

@@ -1,4 +1,4 @@
-import { Pool } from 'pg';
+import { type PoolClient, Pool } from 'pg';
 
 /** A statement that takes longer is ended by PostgreSQL. */
 export const STATEMENT_TIMEOUT_MS = 10_000;
@@ -26,4 +26,20 @@ export function makePool(url: string, options: { name: string; max?: number }): 
   // An idle connection that breaks is replaced by the next query; without a listener it would end the process.
   pool.on('error', () => {});
   return pool;
+}
+
+/** All of it or nothing, on one connection. */
+export async function inTransaction<T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> {
+  const client = await pool.connect();
+  try {
+    await client.query('begin');
+    const result = await work(client);
+    await client.query('commit');
+    client.release();
+    return result;
+  } catch (error) {
+    // A connection on which something went wrong is not used again: ending it ends its transaction.
+    client.release(true);
+    throw error;
+  }
 }

@@ -1,13 +1,16 @@
 /** Bearer tokens. Only their sha256 comes here. */
-import type { Pool } from 'pg';
-import type { TokenRow } from './types.ts';
+import type { ClientBase, Pool } from 'pg';
+import { appendBeside } from './journal.ts';
+import { bodyText } from './text.ts';
+import { inTransaction } from './pool.ts';
+import type { TokenAudit, TokenRow } from './types.ts';
 
 type Stored = { id: string; person: string; created_at: Date; expires_at: Date };
 
 const RETURNING = 'id, person, created_at, expires_at';
 
 export async function insertToken(
-  pool: Pool,
+  pool: Pool | ClientBase,
   row: { hash: string; person: string; expiresAt: Date },
 ): Promise<TokenRow> {
   const { rows } = await pool.query<Stored>(
@@ -30,13 +33,63 @@ export async function readToken(pool: Pool, hash: string): Promise<TokenRow | un
   return rows[0] && tokenRow(rows[0]);
 }
 
-/** False where there is none, or it is revoked already. */
-export async function revokeToken(pool: Pool, id: string): Promise<boolean> {
-  const { rowCount } = await pool.query(
-    `update countdown.tokens set revoked_at = clock_timestamp() where id::text = $1 and revoked_at is null`,
+/** The token and the rows that say who made it, all or none. */
+export async function issueToken(
+  pool: Pool,
+  row: { hash: string; person: string; expiresAt: Date },
+  audit: TokenAudit,
+): Promise<TokenRow> {
+  return inTransaction(pool, async (client) => {
+    const stored = await insertToken(client, row);
+    await writeDown(client, audit, { act: 'created', ...stored });
+    return stored;
+  });
+}
+
+/** Tokens that can be used, newest first. */
+export async function listTokens(pool: Pool): Promise<TokenRow[]> {
+  const { rows } = await pool.query<Stored>(
+    `select ${RETURNING} from countdown.tokens
+    where revoked_at is null and expires_at > clock_timestamp() order by created_at desc, id`,
+  );
+  return rows.map(tokenRow);
+}
+
+export async function readTokenById(pool: Pool, id: string): Promise<TokenRow | undefined> {
+  const { rows } = await pool.query<Stored>(
+    `select ${RETURNING} from countdown.tokens
+    where id::text = $1 and revoked_at is null and expires_at > clock_timestamp()`,
     [id],
   );
-  return rowCount === 1;
+  return rows[0] && tokenRow(rows[0]);
+}
+
+/** False where there is none, or it is revoked already. */
+export async function revokeToken(pool: Pool, id: string, audit?: TokenAudit): Promise<boolean> {
+  return inTransaction(pool, async (client) => {
+    const { rows } = await client.query<Stored>(
+      `update countdown.tokens set revoked_at = clock_timestamp() where id::text = $1 and revoked_at is null
+      returning ${RETURNING}`,
+      [id],
+    );
+    const [stored] = rows;
+    if (stored === undefined) return false;
+    if (audit !== undefined) await writeDown(client, audit, { act: 'revoked', ...tokenRow(stored) });
+    return true;
+  });
+}
+
+async function writeDown(
+  client: ClientBase,
+  { actor, door, environments }: TokenAudit,
+  token: TokenRow & { act: 'created' | 'revoked' },
+): Promise<void> {
+  const { act, id, person, expiresAt } = token;
+  const body = bodyText({ act, id, person, expiresAt, door });
+  // In one order, so that two who do so at once do not wait for each other.
+  for (const environment of [...environments].sort()) {
+    await appendBeside(client, 'token', { environment, actor, body });
+  }
 }
 
 function tokenRow(stored: Stored): TokenRow {

@@ -15,7 +15,8 @@ export type JournalKind =
   | 'decision'
   | 'intent'
   | 'outcome'
-  | 'refused';
+  | 'refused'
+  | 'token';
 
 /** The intent of one Temporal attempt. */
 export type IntentRow = {
@@ -289,6 +290,9 @@ export type LeaseRow = {
 
 export type TokenRow = { id: string; person: string; createdAt: string; expiresAt: string };
 
+/** Who made or revoked a token, and the environments in whose chains that is written down. */
+export type TokenAudit = { actor: string; door: string; environments: readonly string[] };
+
 /** The API's side: database role `countdown_api`. */
 export type ApiStore = {
   savePlan(row: { hash: string; plan: Plan; person: string }): Promise<void>;
@@ -323,7 +327,14 @@ export type ApiStore = {
   insertToken(row: { hash: string; person: string; expiresAt: Date }): Promise<TokenRow>;
   /** By sha256 of the token; undefined where unknown, expired or revoked. */
   token(hash: string): Promise<TokenRow | undefined>;
-  revokeToken(id: string): Promise<boolean>;
+  /** Stores a token and writes it down where its person is named, in one transaction. */
+  issueToken(row: { hash: string; person: string; expiresAt: Date }, audit: TokenAudit): Promise<TokenRow>;
+  /** Tokens that have neither expired nor been revoked, newest first. */
+  tokens(): Promise<TokenRow[]>;
+  /** One of them by its id. */
+  tokenById(id: string): Promise<TokenRow | undefined>;
+  /** False where there is none, or it is revoked already. With `audit` it is written down. */
+  revokeToken(id: string, audit?: TokenAudit): Promise<boolean>;
   /** For the janitor: `planned` runs, and open runs. */
   openRuns(): Promise<OpenRun[]>;
   /** The run that this key made before, or that it was used with another body; undefined where it is new. */

@@ -2,7 +2,7 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { compile } from '../../procedures/compile.ts';
 import { PlanProblem, render } from '../../procedures/problem.ts';
-import { parseRunbook } from '../../procedures/runbook.ts';
+import { TEXT_FILE, parseRunbook } from '../../procedures/runbook.ts';
 import type { Environment } from '../../procedures/environment.ts';
 import type { Json, Plan } from '../../procedures/plan.ts';
 import { digest } from '../../store/digest.ts';
@@ -116,7 +116,7 @@ async function sourceOf(
         { errors: [{ pointer: '/runbook/text', detail: 'not allowed here' }] },
       );
     }
-    return { text: runbook.text, file: 'runbook.yaml' };
+    return { text: runbook.text, file: TEXT_FILE };
   }
   const items = await listRunbooks(deps.runbooks);
   if (!items.some(({ name }) => name === runbook)) {
@@ -148,6 +148,7 @@ function problemOfPlan(error: PlanProblem, text: string): ApiProblem {
     errors: error.problems.slice(0, PROBLEMS_MAX).map((problem) => ({
       pointer: problem.pointer,
       detail: problem.message,
+      ...(problem.hint === undefined ? {} : { hint: problem.hint }),
       file: problem.file,
       line: problem.line,
       column: problem.column,

@@ -4,7 +4,7 @@ import type { CommandContext } from '../context.ts';
 import { COLUMNS_MAX, cut, plural, safe } from '../view/style.ts';
 import type { CheckWire } from '../wire.ts';
 import type { Command } from './command.ts';
-import { planRequest } from './plan.ts';
+import { inFile, planRequest } from './plan.ts';
 import { watchFromCommand } from './watch.ts';
 
 export const check: Command = {
@@ -18,7 +18,8 @@ export const check: Command = {
   },
   takes: { least: 1, most: 1 },
   async run(context, [runbook = ''], values) {
-    const started = await context.client().check(await planRequest(runbook, values), randomUUID());
+    const request = await planRequest(runbook, values);
+    const started = await inFile(runbook, () => context.client().check(request, randomUUID()));
     for (const line of checkLines(started, context)) context.say(line);
     return watchFromCommand(context, started.run, values);
   },

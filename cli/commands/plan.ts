@@ -1,7 +1,7 @@
 /** `countdown plan RUNBOOK --env NAME`: what would happen, and who would be asked. Changes nothing. */
 import { readFile } from 'node:fs/promises';
 import type { CommandContext } from '../context.ts';
-import { UsageError } from '../errors.ts';
+import { ApiError, UsageError } from '../errors.ts';
 import { EXIT } from '../exit-codes.ts';
 import { planLines } from '../view/plan.ts';
 import type { PlanWire } from '../wire.ts';
@@ -21,7 +21,17 @@ export const plan: Command = {
 
 /** A name stands for a runbook of the server, a path for a file of this machine. */
 export async function makePlan(context: CommandContext, runbook: string, values: Values): Promise<PlanWire> {
-  return context.client().makePlan(await planRequest(runbook, values));
+  const request = await planRequest(runbook, values);
+  return inFile(runbook, () => context.client().makePlan(request));
+}
+
+/** The API calls a text that it was sent `your text`: whoever sent a file knows better. */
+export async function inFile<T>(path: string, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    throw error instanceof ApiError ? error.in(path) : error;
+  }
 }
 
 /** What a plan or a check is made of. Throws UsageError where the environment is missing, or the file cannot be read. */

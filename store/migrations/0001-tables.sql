@@ -187,7 +187,7 @@ create table countdown.progress (
   foreign key (run, phase) references countdown.phases
 ) with (fillfactor = 50);
 
--- Chains of refused attempts, one an environment: they are run 0 of the journal.
+-- Chains of what belongs to no run, one an environment: refused attempts and tokens. They are run 0 of the journal.
 create table countdown.environment_heads (
   environment text primary key,
   seq integer not null,
@@ -201,7 +201,7 @@ create table countdown.journal (
   environment text not null,
   at timestamptz not null,
   kind text not null check (kind in (
-    'asked', 'run', 'phase', 'approval', 'decision', 'intent', 'outcome', 'refused')),
+    'asked', 'run', 'phase', 'approval', 'decision', 'intent', 'outcome', 'refused', 'token')),
   phase text,
   direction text check (direction in ('run', 'probe', 'undo', 'before', 'after')),
   try integer,

@@ -291,18 +291,21 @@ begin
   end loop;
 end $$;
 
--- A refused attempt, in its environment's own chain: run 0 of the journal.
-create function countdown.append_refused(p_environment text, p_actor text, p_body text)
+-- What belongs to no run (a refused attempt, a token), in its environment's own chain: run 0 of the journal.
+create function countdown.append_beside(p_environment text, p_kind text, p_actor text, p_body text)
 returns integer language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   head countdown.environment_heads;
   j countdown.journal;
 begin
   perform countdown.assert_may_append('refused');
+  if p_kind not in ('refused', 'token') then
+    raise exception 'Rows of kind % belong to a run.', p_kind using errcode = 'insufficient_privilege';
+  end if;
   insert into countdown.environment_heads (environment, seq, hash)
   values (p_environment, 0, repeat('0', 64)) on conflict do nothing;
   select * into head from countdown.environment_heads e where e.environment = p_environment for update;
-  j.run := 0; j.environment := p_environment; j.kind := 'refused'; j.actor := p_actor; j.body := p_body;
+  j.run := 0; j.environment := p_environment; j.kind := p_kind; j.actor := p_actor; j.body := p_body;
   j := countdown.link(j, head.seq, head.hash);
   update countdown.environment_heads e set seq = j.seq, hash = j.hash where e.environment = p_environment;
   return j.seq;

@@ -22,7 +22,7 @@ grant execute on function
     text, text, text, text, text, text, text, text, timestamptz, timestamptz, timestamptz, bigint),
   countdown.admit_run(integer, timestamptz), countdown.stop_planned(integer, text, text),
   countdown.blocker_of_run(integer, timestamptz), countdown.blocker_of(integer, jsonb, timestamptz) to countdown_api;
-grant execute on function countdown.append_refused(text, text, text) to countdown_api;
+grant execute on function countdown.append_beside(text, text, text, text) to countdown_api;
 
 grant insert, update on countdown.progress to countdown_worker;
 grant execute on function

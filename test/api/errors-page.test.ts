@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { PROBLEMS, renderErrorsPage } from '../../api/problems.ts';
+import { PROBLEMS, renderErrorsPage } from '../../api/problem-codes.ts';
 
 test('docs/errors.md is the catalogue of the code', () => {
   const page = readFileSync(new URL('../../docs/errors.md', import.meta.url), 'utf8');

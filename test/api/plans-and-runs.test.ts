@@ -71,7 +71,7 @@ describe('a plan', () => {
     const body = { ...hold, runbook: { text: RUNBOOK.replace('uses: wait', 'uses: weit') } };
     const response = await api.request('dana', '/v1/plans', { body });
     const problem = (await response.json()) as { errors: Record<string, unknown>[] };
-    expect(problem.errors[0]).toMatchObject({ line: 8, file: expect.any(String) as string });
+    expect(problem.errors[0]).toMatchObject({ line: 8, file: 'your text', hint: 'write wait' });
     expect(problem.errors[0]?.['excerpt']).toMatch(/weit[\s\S]*\^/);
   });
 

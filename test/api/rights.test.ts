@@ -24,6 +24,7 @@ const BODIES: Record<string, object> = {
     plan: '0'.repeat(64),
     evidence: '0'.repeat(64),
   },
+  'POST /v1/tokens': { person: 'pia' },
   'POST /v1/runs/:id/abort': {},
   'POST /v1/runs/:id/pause': {},
   'POST /v1/runs/:id/resume': {},
@@ -36,6 +37,9 @@ const BODIES: Record<string, object> = {
 const LET_IN: Record<string, string> = {
   // viewer pia, operator dana (requester), approver ana, admin and owner olu, auditor eva, unnamed mallory
   'GET /v1/leases': 'pia dana ana olu eva mallory',
+  'GET /v1/tokens': 'olu',
+  'POST /v1/tokens': 'olu',
+  'DELETE /v1/tokens/:id': 'olu',
   'GET /v1/me': 'pia dana ana olu eva mallory',
   'GET /v1/runbooks': 'pia dana ana olu eva',
   'GET /v1/runs': 'pia dana ana olu eva mallory',

@@ -144,6 +144,8 @@ export async function makeTestApi(options: { engine?: Engine; now?: () => Date }
     app,
     store,
     worker: database.worker,
+    /** The superuser's pool: for looking behind the store. */
+    owner: database.owner,
     environments,
     now,
     environmentFolder,

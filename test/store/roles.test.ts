@@ -24,7 +24,7 @@ afterAll(async () => {
 });
 
 const ask = (who: string, sql: string) => clients[who]?.query(sql);
-const denied = /permission denied|may not append/;
+const denied = /permission denied|may not append|belong to a run/;
 
 describe('the worker', () => {
   test.each([
@@ -39,7 +39,7 @@ describe('the worker', () => {
     `select * from countdown.tokens`,
     `insert into countdown.tokens (hash, person, expires_at) values (repeat('0', 64), 'x', now())`,
     `select countdown.create_run('x', 'x', '{}', null, null, null, null, '{}')`,
-    `select countdown.append_refused('test', 'x', '{}')`,
+    `select countdown.append_beside('test', 'refused', 'x', '{}')`,
     `select countdown.admit_run(1, now())`,
     `select countdown.stop_planned(1, null, '{"state":"stopped"}')`,
     `select countdown.append(1, 'asked', null, null, null, null, null, null, '{}')`,
@@ -63,6 +63,7 @@ describe('the API', () => {
     `select countdown.append(1, 'outcome', 'move/inspect', 'run', 1, 1, null, 2, '{}')`,
     `select countdown.append(1, 'asked', null, null, null, null, null, null, '{}')`,
     `select countdown.append_all(1, '{k}', '{run}', '{null}', '{"{}"}')`,
+    `select countdown.append_beside('test', 'asked', 'x', '{}')`,
     `select countdown.tell_planned(1, 'run', 'k', 'x', '{"state":"succeeded"}')`,
     `select countdown.give_leases(1, '{}')`,
     `update countdown.runs set admitted_at = now()`,
@@ -132,7 +133,7 @@ test('functions that run with the rights of the owner have a fixed search path a
   );
   const config = ['search_path=pg_catalog, pg_temp'];
   expect(found?.rows).toEqual(
-    ['admit_run', 'append', 'append_all', 'append_refused', 'create_run', 'stop_planned'].map((name) => ({
+    ['admit_run', 'append', 'append_all', 'append_beside', 'create_run', 'stop_planned'].map((name) => ({
       name,
       config,
       super: false,
