@@ -75,7 +75,7 @@ describe('unanswered decisions', () => {
 });
 
 describe('votes', () => {
-  test('are journalled approvals of the step, beside everybody who steered', async () => {
+  test('are journalled approvals of the step, beside everybody who had steered', async () => {
     const run = await newRun(store, planOver('votes'));
     expect(await store.worker.votes(run, 'move')).toEqual({
       evidence: null,
@@ -86,11 +86,12 @@ describe('votes', () => {
     await store.worker.record(run, [{ key: 'o', kind: 'approval', state: 'open', body }]);
     const given: Decision[] = [
       decision(run, 'v1'),
+      decision(run, 'v5 retry', { kind: 'retry', subject: 'move/hold', person: 'eli' }),
       decision(run, 'v2', { person: 'ben' }),
       decision(run, 'v3 other step', { subject: 'keep', person: 'cleo' }),
       decision(run, 'v4 reject', { kind: 'reject', person: 'dora' }),
-      decision(run, 'v5 retry', { kind: 'retry', subject: 'move/hold', person: 'eli' }),
-      decision(run, 'v6 abort', { kind: 'abort', subject: null, person: 'eli' }),
+      // Later than the last vote: it takes nothing away from what had been approved.
+      decision(run, 'v6 pause', { kind: 'pause', subject: null, person: 'ben' }),
       decision(run, 'v7 refused', { kind: 'abort', subject: null, person: 'fay' }),
       decision(run, 'v8 refused', { person: 'gil' }),
     ];
