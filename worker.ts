@@ -79,6 +79,7 @@ export async function runWorker({ pools, variables, wrap }: RunWorker): Promise<
     stateFolder: settings.COUNTDOWN_STATE,
     env: variables,
     journalWaitMs: settings.COUNTDOWN_JOURNAL_WAIT_MS,
+    workflowIdPrefix: '',
   });
   if (wrap !== undefined) {
     for (const [name, act] of Object.entries(activities.phases)) activities.phases[name] = wrap(name, act);

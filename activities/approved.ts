@@ -1,5 +1,7 @@
 /** The last gate before an effect: the decision rows are counted again, by id, against what inspect found. Reaching Temporal is not enough. */
+import type { Phase, Plan } from '../procedures/plan.ts';
 import type { RunRow, WorkerStore } from '../store/types.ts';
+import { GLASS_PEOPLE } from '../procedures/limits.ts';
 import { count } from '../procedures/votes.ts';
 import { stands, stillNeeded } from '../workflows/approvals.ts';
 import type { Envelope } from '../workflows/messages.ts';
@@ -9,8 +11,17 @@ import { fail } from './lib/fail.ts';
 export async function assertApproved(store: WorkerStore, run: RunRow, envelope: Envelope): Promise<void> {
   if (envelope.direction !== 'run') return;
   const phase = run.plan.phases.find((one) => one.id === envelope.phase);
-  const asked = phase?.waitsFor?.approval;
-  if (asked !== undefined) await assertQuorum(store, run, asked);
+  if (phase === undefined) return;
+  const asked = phase.waitsFor?.approval;
+  // Each effect that an approval covers, and not the first alone: nobody comes past the gate by the side.
+  const covering = Object.keys(run.plan.approvals).filter((step) => isCovered(run.plan, phase, step));
+  for (const step of new Set([...covering, ...(asked === undefined ? [] : [asked])]))
+    await assertQuorum(store, run, step);
+}
+
+function isCovered({ approvals }: Plan, { effect, step: own }: Phase, step: string): boolean {
+  const asked = approvals[step];
+  return effect !== 'none' && asked !== undefined && asked.skip !== true && asked.covers.includes(own);
 }
 
 /** Throws ApprovalMissing where the plan asks for an approval of this step or block and the rows that the doors wrote do not make its quorum. */
@@ -21,6 +32,7 @@ export async function assertQuorum(store: WorkerStore, run: RunRow, step: string
   const votes = approvals.filter(
     (vote) =>
       vote.kind === 'approve' &&
+      vote.breakGlass !== true &&
       vote.subject === step &&
       vote.plan === run.planHash &&
       vote.evidence === evidence &&
@@ -28,6 +40,13 @@ export async function assertQuorum(store: WorkerStore, run: RunRow, step: string
       !steered.includes(vote.person),
   );
   if (stands(asked.from, votes)) return;
+  const glass = new Set(
+    approvals
+      .filter((vote) => vote.breakGlass === true && vote.evidence === evidence && vote.plan === run.planHash)
+      .map((vote) => vote.person),
+  );
+  glass.delete(run.requester);
+  if (asked.breakGlass === true && glass.size >= GLASS_PEOPLE) return;
   const needed = stillNeeded(count(asked.from, votes).missing, {}, []);
   throw fail(
     'ApprovalMissing',

@@ -23,6 +23,7 @@ import { wellFormed } from '../store/text.ts';
 import type { OutcomeRow, RunRow, StoredOutcome, WorkerStore } from '../store/types.ts';
 import type { Envelope, PhaseAnswer } from '../workflows/messages.ts';
 import { assertApproved } from './approved.ts';
+import { assertOwnWorkflow } from './own-workflow.ts';
 import { type ContextDeps, makeContext } from './context.ts';
 import { fill } from './fill.ts';
 import { fail } from './lib/fail.ts';
@@ -34,6 +35,8 @@ export type AroundDeps = ContextDeps & {
   log: Logger;
   /** Milliseconds for which the worker retries its own rows; `JOURNAL_WAIT_MS` by default. */
   journalWaitMs: number;
+  /** What stands before `run/N` in the workflow ids that the API gives; undefined trusts any workflow. */
+  workflowIdPrefix?: string;
 };
 
 /** Phase activities have a `/` in their name; local activities of the recorder have none. */
@@ -60,6 +63,7 @@ class AroundPhase implements ActivityInboundCallsInterceptor {
     if (!activityInfo().activityType.includes('/')) return next(input);
     const { deps } = this;
     const envelope = readEnvelope(input.args[0]);
+    assertOwnWorkflow(envelope.run, deps.workflowIdPrefix);
     const limitsMs = activityInfo().heartbeatTimeoutMs ?? 2_000;
     const beating = setInterval(() => heartbeat(), Math.min(200, limitsMs / 5));
     try {

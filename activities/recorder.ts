@@ -2,38 +2,46 @@
 import { type Plan, isWait } from '../procedures/plan.ts';
 import { closesAt, nextOpening } from '../procedures/windows.ts';
 import { digest } from '../store/digest.ts';
+import { JournalRefusal } from '../store/refusal.ts';
 import type { RunRow, WorkerStore } from '../store/types.ts';
-import type { Begun, Recorder, RecordRow } from '../workflows/messages.ts';
+import type { Begun, RecordRow, Recorder } from '../workflows/messages.ts';
 import { CLOSED } from '../workflows/state.ts';
-import { assertQuorum } from './approved.ts';
+import { assertLawful } from './lawful.ts';
 import { fail } from './lib/fail.ts';
+import { assertOwnWorkflow } from './own-workflow.ts';
 
 function isPastNoReturn(plan: Plan, begun: Begun): boolean {
   const done = new Set(begun.journal.flatMap(({ phase, state }) => (state === 'done' ? [phase] : [])));
   return plan.phases.some(({ id, run }) => isWait(run) && run.wait === 'point-of-no-return' && done.has(id));
 }
 
-export function makeRecorder({ store }: { store: WorkerStore }): Recorder {
+/** What the journal refuses it will always refuse: it is not tried again. */
+async function told(act: Promise<void>): Promise<void> {
+  try {
+    await act;
+  } catch (error) {
+    if (error instanceof JournalRefusal) throw fail(error.name, error.message);
+    throw error;
+  }
+}
+
+export function makeRecorder({
+  store,
+  workflowIdPrefix,
+}: {
+  store: WorkerStore;
+  workflowIdPrefix?: string;
+}): Recorder {
   const load = async (run: number): Promise<RunRow> => {
+    assertOwnWorkflow(run, workflowIdPrefix);
     const row = await store.loadRun(run);
     if (row === undefined)
       throw fail('PlanUnknown', `The API stored no run ${run}. Start runs through the API.`);
     return row;
   };
 
-  const assertGranted = async (run: number, rows: RecordRow[]): Promise<void> => {
-    for (const row of rows) {
-      if (row.kind !== 'approval' || row.state !== 'granted') continue;
-      const loaded = await load(run);
-      const { step } = row.body;
-      if (typeof step !== 'string')
-        throw fail('ApprovalMissing', 'The approval that is granted has no name.');
-      await assertQuorum(store, loaded, step);
-    }
-  };
-
   return {
-    async begin({ run, plan, reopen }) {
+    async begin({ run, plan, execution }) {
       const row = await load(run);
       if (digest(plan) !== row.planHash) {
         throw fail(
@@ -41,21 +49,23 @@ export function makeRecorder({ store }: { store: WorkerStore }): Recorder {
           `The plan that run ${run} was started with is not the one that the API stored. Start runs through the API.`,
         );
       }
-      const begun = await store.begun(run);
-      if (reopen === null || isPastNoReturn(plan, begun)) return begun;
+      const begun = await store.begun(run, execution);
+      if (!begun.reopened || isPastNoReturn(plan, begun)) return begun;
       // From this row on the store refuses every forward intent: no leftover of the closed workflow can begin anything
       // that the unwinding would not see. Only then is the journal read.
       const body = { because: CLOSED };
-      await store.record(run, [{ key: reopen, kind: 'run', state: 'unwinding', body }]);
-      return store.begun(run);
+      const said: RecordRow = { key: `${execution}/reopen`, kind: 'run', state: 'unwinding', body };
+      await told(store.record(run, [said]));
+      return store.begun(run, execution);
     },
 
     async record({ run, rows }) {
-      await assertGranted(run, rows);
-      await store.record(run, rows);
+      await assertLawful(store, await load(run), rows);
+      await told(store.record(run, rows));
     },
 
     async openApproval({ run, key, plan, step, leading, round, opened, dueAt, from, about }) {
+      assertOwnWorkflow(run, workflowIdPrefix);
       const binds = await store.binds(run, leading);
       const evidence = digest({ plan, step, binds, ...(about === undefined ? {} : { about }) });
       const openedAt = Date.now();
@@ -69,7 +79,7 @@ export function makeRecorder({ store }: { store: WorkerStore }): Recorder {
         openedAt,
         ...(about === undefined ? {} : { about }),
       };
-      await store.record(run, [{ key, kind: 'approval', state: 'open', body }]);
+      await told(store.record(run, [{ key, kind: 'approval', state: 'open', body }]));
       return { evidence, openedAt };
     },
 
@@ -85,6 +95,7 @@ export function makeRecorder({ store }: { store: WorkerStore }): Recorder {
     },
 
     async countDecision({ run, id }) {
+      assertOwnWorkflow(run, workflowIdPrefix);
       const decision = await store.decision(run, id);
       if (decision === undefined) {
         throw fail(
@@ -92,7 +103,7 @@ export function makeRecorder({ store }: { store: WorkerStore }): Recorder {
           `No door wrote decision ${id} of run ${run}. Decide through the API, Slack or the console.`,
         );
       }
-      await store.countDecision(run, id);
+      await told(store.countDecision(run, id));
       return decision;
     },
   };

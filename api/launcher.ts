@@ -30,7 +30,7 @@ export type StartRun = {
   plan: Plan;
   requester: string;
   planHash: string;
-  /** Opens the unwinding of a run whose workflow was closed from outside. */
+  /** Whether its workflow was closed from outside: for the log. The workflow sees it for itself in the journal. */
   unwind: boolean;
 };
 
@@ -61,8 +61,8 @@ export function makeLauncher(
   const callMs = options.callMs ?? CALL_MS;
   const workflowIdOf = (run: number): string => `${options.workflowIdPrefix ?? ''}run/${run}`;
   return {
-    async start({ run, plan, requester, planHash, unwind }) {
-      const input: LaunchInput = unwind ? { run, plan, unwind: true } : { run, plan };
+    async start({ run, plan, requester, planHash }) {
+      const input: LaunchInput = { run, plan };
       const what = plan.check === true ? `check of ${plan.runbook.name}` : plan.runbook.name;
       const title = `run ${run} · ${what} → ${plan.environment} · requester ${requester}`;
       try {

@@ -31,7 +31,7 @@ export function makeWorkerStore(pool: Pool): WorkerStore {
     outcome: (row) => appendOutcome(pool, row),
     isCurrent: (row) => isCurrent(pool, row),
     binds: (run, phases) => readBinds(pool, run, phases),
-    begun: (run) => readBegun(pool, run),
+    begun: (run, execution) => readBegun(pool, run, execution),
     record: (run, rows) => appendRows(pool, run, rows),
     decision: (run, id) => readDecision(pool, run, id),
     countDecision: (run, id) => appendDecision(pool, run, id),

@@ -13,6 +13,7 @@ const NAMES: Record<string, ErrorType> = {
  * knows that trying again is of no use.
  */
 export class JournalRefusal extends Error {
+  declare readonly name: ErrorType;
   readonly refused: string;
 
   constructor(refused: string, detail: string) {

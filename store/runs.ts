@@ -114,6 +114,7 @@ type Known = {
   plan: string;
   requester: string;
   groups: Record<string, string[]>;
+  reopened: boolean;
   phases:
     | { phase: string; state: PhaseState; verdict: Verdict | null; started: boolean; try: number }[]
     | null;
@@ -123,7 +124,7 @@ type Known = {
 };
 
 /** What the journal knows of a run. Throws where there is no such run. */
-export async function readBegun(pool: Pool, run: number): Promise<Begun> {
+export async function readBegun(pool: Pool, run: number, execution: string): Promise<Begun> {
   const { rows } = await pool.query<Known>(
     `select r.plan, r.requester, r.groups,
       (select json_agg(json_build_object('phase', p.phase, 'state', p.state, 'verdict', p.verdict,
@@ -131,16 +132,25 @@ export async function readBegun(pool: Pool, run: number): Promise<Begun> {
         from countdown.phases p where p.run = r.run and p.state <> 'pending') as phases,
       (select json_agg(json_build_object('target', f.target, 'try', f.try, 'before', j.body))
         from countdown.prints f left join countdown.journal j on j.run = f.run and j.seq = f.before_seq
-        where f.run = r.run and f.try > 0) as prints
+        where f.run = r.run and f.try > 0) as prints,
+      exists (select from countdown.journal j where j.run = r.run and j.kind in ('run', 'phase', 'approval')
+        and j.actor = 'worker' and not starts_with(j.key, $2 || '/')) as reopened
     from countdown.runs r where r.run = $1`,
-    [run],
+    [run, execution],
   );
   const [known] = rows;
   if (known === undefined) throw new Error(`There is no run ${run}: start runs through the API.`);
-  const { plan, requester, groups } = known;
+  const { plan, requester, groups, reopened } = known;
   const prints = (known.prints ?? []).map(({ target, try: tried, before }) => [
     target,
     { before: before === null ? null : digest(before.print), try: tried },
   ]);
-  return { plan, requester, groups, journal: known.phases ?? [], prints: Object.fromEntries(prints) };
+  return {
+    plan,
+    requester,
+    groups,
+    reopened,
+    journal: known.phases ?? [],
+    prints: Object.fromEntries(prints),
+  };
 }

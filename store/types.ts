@@ -123,7 +123,7 @@ export type WorkerStore = {
   /** `binds` of the last good run outcome of each of the phases. */
   binds(run: number, phases: string[]): Promise<Record<string, Record<string, Json>>>;
   /** What the journal knows, for `Recorder.begin`. `groups` and requester come from the run row. */
-  begun(run: number): Promise<Begun>;
+  begun(run: number, execution: string): Promise<Begun>;
   /** Appends rows in order in one transaction; a row whose key exists in this run is left alone. The read model moves with them. */
   record(run: number, rows: RecordRow[]): Promise<void>;
   decision(run: number, id: string): Promise<Decision | undefined>;

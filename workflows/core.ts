@@ -49,7 +49,7 @@ export type Outcome =
   | { end: 'maybe'; message: string };
 
 export type Event =
-  | { kind: 'begun'; begun: Begun; unwind: boolean }
+  | { kind: 'begun'; begun: Begun }
   | { kind: 'recorded' }
   | { kind: 'opened'; step: string; evidence: string; openedAt: number }
   | { kind: 'window'; phase: string; opensAt: number; closesAt: number | null }
@@ -158,7 +158,7 @@ function openAct(plan: Plan, state: CoreState, step: string): Act {
 export function apply(plan: Plan, state: CoreState, event: Event, now: number): void {
   switch (event.kind) {
     case 'begun':
-      return begin(plan, state, event.begun, event.unwind);
+      return begin(plan, state, event.begun);
     case 'recorded':
       state.outbox.splice(0, state.recording);
       state.recording = 0;
@@ -179,11 +179,11 @@ export function apply(plan: Plan, state: CoreState, event: Event, now: number): 
   }
 }
 
-function begin(plan: Plan, state: CoreState, begun: Begun, unwind: boolean): void {
+function begin(plan: Plan, state: CoreState, begun: Begun): void {
   state.planHash = begun.plan;
   state.requester = begun.requester;
   state.groups = begun.groups;
-  if (!unwind) return;
+  if (!begun.reopened) return;
   for (const [target, print] of Object.entries(state.prints)) {
     print.before = begun.prints[target]?.before ?? null;
     print.try = begun.prints[target]?.try ?? 0;

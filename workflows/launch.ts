@@ -38,7 +38,9 @@ export type LaunchResult = { run: number; state: RunState };
 
 export async function launch(input: LaunchInput): Promise<LaunchResult> {
   const { run, plan } = input;
-  const state: CoreState = input.state ?? initial(plan);
+  // Whoever starts a workflow may claim any state; only what this workflow handed to itself is taken.
+  const isContinued = workflowInfo().continuedFromExecutionRunId !== undefined;
+  const state: CoreState = (isContinued ? input.state : undefined) ?? initial(plan);
   const inbox: Event[] = [];
   const flying = new Map<string, { act: Act; scope: CancellationScope }>();
   const perform = makePerform(input);

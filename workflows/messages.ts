@@ -4,12 +4,11 @@ import type { Direction, Json, Plan, ProbeAnswer, Verdict } from '../procedures/
 import type { PhaseState } from '../procedures/states.ts';
 import type { CoreState } from './core.ts';
 
-/** The start argument. `unwind` is set by the janitor alone: the journal holds rows already, and they are to be taken back. */
+/** The start argument. */
 export type LaunchInput = {
   run: number;
   plan: Plan;
-  unwind?: true;
-  /** Carried over by continue-as-new. */
+  /** Carried over by continue-as-new; from anybody else it is not taken. */
   state?: CoreState;
   /** Events after which the history is cut; `HISTORY_EVENTS_MAX` by default. */
   historyEventsMax?: number;
@@ -76,10 +75,11 @@ export const decisionUpdate = defineUpdate<DecisionAnswer, [Decision]>('decision
 /** Local activities that the shell calls for rows that no phase activity writes. */
 export type Recorder = {
   /**
-   * Checks that the API stored this plan under this run, and tells what the journal knows. With `reopen`, a key, the
-   * workflow of the run was closed from outside: above the point of no return the run is marked as unwinding first.
+   * Checks that the API stored this plan under this run, and tells what the journal knows. Where another execution of the
+   * workflow has told of the run already, it was closed from outside: above the point of no return the run is marked as
+   * unwinding first.
    */
-  begin(input: { run: number; plan: Plan; reopen: string | null }): Promise<Begun>;
+  begin(input: { run: number; plan: Plan; execution: string }): Promise<Begun>;
   /** Appends rows in order; a row whose key exists already is left alone. */
   record(input: { run: number; rows: RecordRow[] }): Promise<void>;
   /** Hashes what the step's leading phases bind, appends the approval row, and returns the digest. */
@@ -96,6 +96,8 @@ export type Begun = {
   requester: string;
   /** Who can approve by group, without the requester, as the environment file said when the run was asked for. */
   groups: Record<string, string[]>;
+  /** Another execution of the workflow has told of the run already. */
+  reopened: boolean;
   /** Every phase that is not `pending` in the read model: first those with a run intent, in order of the first one; then the others. */
   journal: JournalPhase[];
   /** Fingerprints by target: the digest of before as the interceptor gave it to the workflow, and the highest try in the journal. */

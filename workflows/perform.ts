@@ -26,15 +26,14 @@ export const recorder = proxyLocalActivities<Recorder>({
   },
 });
 
-export function makePerform({ run, plan, unwind }: LaunchInput): (act: Act) => Promise<Event> {
+export function makePerform({ run, plan }: LaunchInput): (act: Act) => Promise<Event> {
   return async (act) => {
     // A retried local activity must find its own rows; another execution of the same run must not. The whole id:
     // its first digits are the time.
     const prefix = workflowInfo().runId;
     switch (act.kind) {
       case 'begin': {
-        const reopen = unwind === true ? `${prefix}/reopen` : null;
-        return { kind: 'begun', begun: await recorder.begin({ run, plan, reopen }), unwind: unwind === true };
+        return { kind: 'begun', begun: await recorder.begin({ run, plan, execution: prefix }) };
       }
       case 'record':
         await recorder.record({

@@ -197,10 +197,11 @@ describe('what the journal knows', () => {
     });
     await perform(store, intentRow(run, { try: 2 }));
     await worker.record(run, [{ key: 'k', kind: 'phase', phase: 'keep', state: 'waiting', body: {} }]);
-    expect(await worker.begun(run)).toEqual({
+    expect(await worker.begun(run, 'x')).toEqual({
       plan: digest(planOver('begun')),
       requester: 'dana',
       groups: { sre: ['ana', 'ben'] },
+      reopened: true,
       journal: [
         { phase: 'move/inspect', state: 'done', verdict: 'pass', started: true, try: 2 },
         { phase: 'move/hold', state: 'running', verdict: null, started: true, try: 2 },
@@ -212,8 +213,8 @@ describe('what the journal knows', () => {
 
   test('is nothing for a run that has not begun', async () => {
     const run = await newRun(store, planOver('fresh'));
-    expect(await store.worker.begun(run)).toMatchObject({ journal: [], prints: {} });
-    await expect(store.worker.begun(999_999)).rejects.toThrow('There is no run 999999');
+    expect(await store.worker.begun(run, 'x')).toMatchObject({ reopened: false, journal: [], prints: {} });
+    await expect(store.worker.begun(999_999, 'x')).rejects.toThrow('There is no run 999999');
   });
 });
 

@@ -109,7 +109,7 @@ export type EngineRun = {
   handle: WorkflowHandleWithFirstExecutionRunId<typeof launch>;
   detail(): Promise<RunDetail>;
   /** Waits until the run looks as wanted; fails with what it looks like after 20 s. */
-  until(what: (detail: RunDetail) => boolean): Promise<RunDetail>;
+  until(what: (detail: RunDetail) => boolean, waitMs?: number): Promise<RunDetail>;
   ended(): Promise<RunDetail>;
   /** Writes the decision row as a door does, then sends the update. */
   decide(
@@ -143,6 +143,7 @@ export async function makeEngine(): Promise<Engine> {
       stateFolder: '/nonexistent',
       env: {},
       journalWaitMs: 5_000,
+      workflowIdPrefix: `${taskQueue}/`,
     },
     { ...extra, 'fingerprint/test': perform },
   );
@@ -267,13 +268,13 @@ function makeRun(parts: {
     if (found === undefined) throw new Error(`There is no run ${run}.`);
     return found;
   };
-  const until: EngineRun['until'] = async (what) => {
-    const deadline = Date.now() + WAIT_MS;
+  const until: EngineRun['until'] = async (what, waitMs = WAIT_MS) => {
+    const deadline = Date.now() + waitMs;
     for (;;) {
       const now = await detail();
       if (what(now)) return now;
       if (Date.now() > deadline)
-        throw new Error(`It did not come to that within ${WAIT_MS} ms: ${JSON.stringify(now, null, 1)}`);
+        throw new Error(`It did not come to that within ${waitMs} ms: ${JSON.stringify(now, null, 1)}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   };

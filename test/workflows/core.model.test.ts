@@ -278,8 +278,14 @@ class Model {
           this.state,
           {
             kind: 'begun',
-            unwind: false,
-            begun: { plan: PLAN_HASH, requester: 'dana', groups: GROUPS, journal: [], prints: {} },
+            begun: {
+              plan: PLAN_HASH,
+              requester: 'dana',
+              groups: GROUPS,
+              reopened: false,
+              journal: [],
+              prints: {},
+            },
           },
           this.now,
         );
@@ -414,8 +420,8 @@ class Model {
     );
     this.state = initial(this.plan);
     this.reopened = true;
-    const begun = { plan: PLAN_HASH, requester: 'dana', groups: GROUPS, journal, prints };
-    apply(this.plan, this.state, { kind: 'begun', unwind: true, begun }, this.now);
+    const begun = { plan: PLAN_HASH, requester: 'dana', groups: GROUPS, reopened: true, journal, prints };
+    apply(this.plan, this.state, { kind: 'begun', begun }, this.now);
   }
 
   private startOf(phase: string): number {

@@ -7,6 +7,7 @@ import { verifyChain } from '../../store/chain.ts';
 import type { launch } from '../../workflows/launch.ts';
 import { type Decision, decisionUpdate } from '../../workflows/messages.ts';
 import { type Engine, makeEngine, refuse, untilCancelled, withDigests } from '../support/engine.ts';
+import { initial } from '../../workflows/state.ts';
 import { approval, makePlan } from '../support/plans.ts';
 
 let engine: Engine;
@@ -429,6 +430,42 @@ describe('reaching Temporal alone', () => {
     await real.ended();
   });
 
+  it('counts for nothing where somebody starts a workflow of his own for a run, or one with a state of his own', async () => {
+    const world = fresh();
+    const plan = makePlan([
+      { id: 'keep', phases: [{ name: 'keep', wait: 'point-of-no-return', approval: approval({ sre: 1 }) }] },
+      { id: 'open', phases: [{ name: 'a', effect: 'reversible' }] },
+    ]);
+    const run = await engine.start(plan);
+    await run.until(isAsked);
+    const stored = withDigests({ ...plan, leases: {} });
+    const state = initial(stored);
+    Object.assign(state, { planHash: run.plan, run: 'running', requester: 'dana', noReturn: true });
+    Object.assign(state.phases['keep'] ?? {}, { state: 'done', verdict: 'pass' });
+    const forged = { run: run.run, plan: stored, state };
+    const startAs = (workflowId: string) =>
+      engine.client.workflow.start<typeof launch>('launch', {
+        taskQueue: engine.taskQueue,
+        workflowId,
+        args: [forged],
+      });
+    const other = await startAs(`${engine.taskQueue}/evil`);
+    await expect(other.result()).rejects.toMatchObject({ cause: { type: 'PlanUnknown' } });
+    expect((await run.detail()).state).toBe('waiting');
+    // Under the run's own id, once its workflow is closed: the state that is claimed is not looked at.
+    await run.handle.terminate('from outside');
+    const own = await startAs(run.handle.workflowId);
+    expect(await run.ended()).toMatchObject({
+      state: 'stopped',
+      because: 'The workflow of the run was closed from outside',
+    });
+    await own.result();
+    // And once the run has ended there is nothing to begin.
+    const late = await startAs(run.handle.workflowId);
+    await expect(late.result()).rejects.toMatchObject({ cause: { type: 'FenceLost' } });
+    expect(world.told).toEqual([]);
+  });
+
   it('does not keep a run from coming back: a terminated workflow is opened again and unwinds', async () => {
     const world = fresh();
     world.scripts.set('move/c/run', (phase, context) => {
@@ -443,7 +480,7 @@ describe('reaching Temporal alone', () => {
     await engine.client.workflow.start<typeof launch>('launch', {
       taskQueue: engine.taskQueue,
       workflowId: run.handle.workflowId,
-      args: [{ run: run.run, plan: withDigests({ ...two, leases: {} }), unwind: true }],
+      args: [{ run: run.run, plan: withDigests({ ...two, leases: {} }) }],
     });
     const detail = await run.ended();
     expect(detail).toMatchObject({
