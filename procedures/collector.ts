@@ -24,7 +24,12 @@ export class Collector {
   add(path: Path, { code = 'RunbookInvalid', message, hint, pointer, part }: Note): void {
     const place = this.source.place(path, part);
     const more = hint === undefined ? {} : { hint };
-    this.problems.push({ ...place, pointer: pointer ?? place.pointer, code, message, ...more });
+    const problem = { ...place, pointer: pointer ?? place.pointer, code, message, ...more };
+    // What stands at a block once is found at each of its branches.
+    const isNoted = this.problems.some(
+      (one) => one.message === message && one.pointer === problem.pointer && one.file === problem.file,
+    );
+    if (!isNoted) this.problems.push(problem);
   }
 
   push(problems: readonly Problem[]): void {

@@ -13,6 +13,7 @@ import { takeParams } from './params.ts';
 import { type Json, type Phase, type Plan, type Step } from './plan.ts';
 import { type PlannedStep, checkSteps, planSteps } from './plan-steps.ts';
 import { placeApprovals } from './place-approvals.ts';
+import { checkWindows, placeWindows, windowOf } from './place-windows.ts';
 import type { Runbook } from './runbook.ts';
 import { stepsLeftOut } from './when.ts';
 import { pointerOf } from './yaml.ts';
@@ -50,6 +51,7 @@ export function compile(input: CompileInput): Plan {
   }
   const planned = planSteps(runbook, environment, params.values, leftOut, found);
   checkSteps(planned, found);
+  checkWindows(planned, environment, found);
   found.finish();
 
   const phases = planned.flatMap((step) =>
@@ -63,10 +65,12 @@ export function compile(input: CompileInput): Plan {
   orderPhases(entries, phases);
   checkBranches(entries, phases, found);
   const approvals = placeApprovals(entries, phases, environment, found);
+  const windows = placeWindows(planned, phases, environment);
   found.finish();
   return {
     ...assemble(input, params.values, planned, phases),
     approvals,
+    ...(Object.keys(windows).length === 0 ? {} : { windows }),
     ...(leftOut.length === 0 ? {} : { leftOut }),
   };
 }
@@ -80,7 +84,8 @@ function assemble(
   const reached = unique(phases.flatMap((phase) => phase.targets));
   const changed = unique(phases.flatMap((phase) => (phase.effect === 'none' ? [] : phase.targets)));
   const fingerprints = changed.flatMap((target) => fingerprintOf(target, environment) ?? []);
-  const steps = planned.map(({ step }): Step => {
+  const steps = planned.map((one): Step => {
+    const { step } = one;
     const own = phases.filter((phase) => phase.step === step.id);
     return {
       id: step.id,
@@ -88,6 +93,7 @@ function assemble(
       effect: greatestEffect(own.map((phase) => phase.effect)),
       onFail: step.onFail,
       ...(step.block === undefined ? {} : { block: step.block }),
+      ...windowOf(one, environment),
       phases: own.map((phase) => phase.id),
     };
   });

@@ -40,7 +40,6 @@ export function planSteps(
   return runbook.steps.flatMap((step) => {
     if (leftOut.some(({ id }) => id === step.id)) return [];
     const { path } = step;
-    checkWindow(step, path, environment, found);
     const procedure = procedureOf(step.uses);
     const filled = fillParams(step.with, params);
     checkReferences(filled.bad, runbook, found, [...path, 'with']);
@@ -78,26 +77,6 @@ export function planSteps(
     below ||= planned.isPointOfNoReturn;
     return [planned];
   });
-}
-
-/** The window is one of the environment; no run waits for one yet, so none may be asked for. */
-function checkWindow(
-  { window }: RunbookStep,
-  path: Path,
-  { environment, windows = {} }: Environment,
-  found: Collector,
-): void {
-  if (window === undefined) return;
-  const known = Object.keys(windows);
-  if (!known.includes(window)) {
-    const near = nearest(window, known);
-    const message = `Environment ${environment} has no window '${window}', expected ${listOr(known)}.`;
-    const hint = near === undefined ? 'add it to the environment file' : `write ${near}`;
-    return found.add([...path, 'window'], { message, hint });
-  }
-  const message = 'window comes with a later version: no run waits for one yet.';
-  const hint = 'take it away, and start the run inside the hours that are meant';
-  found.add([...path, 'window'], { code: 'NotSupported', message, hint, part: 'key' });
 }
 
 /** What looks like a reference is one, and names a declared param. */

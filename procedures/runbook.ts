@@ -45,8 +45,8 @@ export type RunbookStep = {
   /** While the run goes on it is left out where one of these does not hold. */
   whenOutputs: WhenOutput[];
   approval?: ApprovalAsked;
-  /** A window of the environment in which it may start. */
-  window?: string;
+  /** A window of the environment in which it may start, and where that is written: at the step, or at its block. */
+  window?: { name: string; path: Path };
   onFail: 'unwind' | 'ask';
   /** Milliseconds that one attempt of each of its phases may take; else the kind's own. */
   timeoutMs?: number;
@@ -104,7 +104,7 @@ const approvalOfStep = approvalSchema
   .describe('Who must give leave before the first effect; the environment says what is asked at least.');
 const windowOfStep = nameSchema
   .exactOptional()
-  .describe('A window of the environment. Comes with a later version: a plan refuses it.');
+  .describe('A window of the environment: the first effect waits until it is open.');
 const rollbackOfStep = later('rollback on a step comes with a later version.', 'write it once, beside steps');
 
 /** A step's keys in the order in which people write them. In a block `approval` and `parallel` are refused. */
@@ -236,7 +236,9 @@ function stepsOf(entry: Entry, path: Path): RunbookStep[] {
     return {
       ...step,
       block: id,
-      ...((step.window ?? window) === undefined ? {} : { window: step.window ?? window }),
+      ...(step.window !== undefined || window === undefined
+        ? {}
+        : { window: { name: window, path: [...path, 'window'] } }),
       when: [...inherited.when, ...step.when],
       whenOutputs: [...inherited.whenOutputs, ...step.whenOutputs],
     };
@@ -254,7 +256,7 @@ function stepOf(entry: z.output<typeof stepSchema> | Branch, path: Path): Runboo
     onFail,
     ...splitConditions(when),
     ...(approval === undefined ? {} : { approval }),
-    ...(window === undefined ? {} : { window }),
+    ...(window === undefined ? {} : { window: { name: window, path: [...path, 'window'] } }),
     ...(timeout === undefined ? {} : { timeoutMs: timeout }),
     ...(tries === undefined ? {} : { tries }),
   };

@@ -21,6 +21,8 @@ export type Window = {
   toMinute: number;
   /** Of the IANA data base, as Europe/Berlin. */
   timezone: string;
+  /** What happens to a step that is under way when it closes: the next effect waits, or the run unwinds. Default finish. */
+  midRun?: 'finish' | 'hold' | 'unwind';
 };
 
 const DAY_MINUTES = 24 * 60;
@@ -60,13 +62,25 @@ const windowSchema = exact({
     .describe('From this time on a step may start.'),
   to: clockSchema.describe('From this time on none may; on the next day where it is not after from.'),
   timezone: timezoneSchema.describe('Whose clocks are meant, as in Europe/Berlin.'),
+  midRun: z
+    .enum(['finish', 'hold', 'unwind'])
+    .exactOptional()
+    .describe(
+      'What happens to a step that is under way when it closes: it goes on to its end (finish), its next effect waits for the next opening (hold), or the run unwinds. Default finish.',
+    ),
 })
   .refine(({ from, to }) => from !== to, {
     path: ['to'],
     error: 'The window closes at the time at which it opens, expected another one.',
     params: { hint: "write  from: '00:00', to: '24:00'  for a whole day" },
   })
-  .transform(({ days, from, to, timezone }): Window => ({ days, fromMinute: from, toMinute: to, timezone }));
+  .transform(({ days, from, to, timezone, midRun }): Window => ({
+    days,
+    fromMinute: from,
+    toMinute: to,
+    timezone,
+    ...(midRun === undefined ? {} : { midRun }),
+  }));
 
 export const windowsSchema = z.record(nameSchema, windowSchema);
 

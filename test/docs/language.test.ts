@@ -20,7 +20,6 @@ const runbooks = texts.filter((text) => text.startsWith('name:'));
 const AWAITED = [
   'steps.parallel',
   'steps.rollback',
-  'steps.window',
   'steps.when.output',
   'steps.when.above',
   'steps.when.below',

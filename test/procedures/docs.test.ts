@@ -23,12 +23,17 @@ test.each(pages)('%s has an example', (page) => {
   expect(blocks.filter((block) => block.page === page).length).toBeGreaterThan(0);
 });
 
-/** The demo environment with the targets that the page itself shows. */
+/** The demo environment with the targets and windows that the page itself shows. */
 function environmentOf(page: string) {
-  const shown = blocks.filter((block) => block.page === page && block.text.startsWith('environment:'));
-  const targets = shown.map(({ text }) => parseEnvironment(text, 'x.yaml').targets);
+  const shown = blocks
+    .filter((block) => block.page === page && block.text.startsWith('environment:'))
+    .map(({ text }) => parseEnvironment(text, 'x.yaml'));
   const environment = demo();
-  return { ...environment, targets: Object.assign({}, environment.targets, ...targets) };
+  return {
+    ...environment,
+    targets: Object.assign({}, environment.targets, ...shown.map(({ targets }) => targets)),
+    windows: Object.assign({}, ...shown.map(({ windows }) => windows)),
+  };
 }
 
 test.each(blocks)('example $index of $page compiles', ({ page, text }) => {
@@ -42,7 +47,7 @@ test.each(blocks)('example $index of $page compiles', ({ page, text }) => {
   } else if (text.startsWith('environment:')) {
     expect(Object.keys(parseEnvironment(text, 'x.yaml').targets).length).toBeGreaterThan(0);
   } else {
-    expect(planText(text).phases.length).toBeGreaterThan(0);
+    expect(planText(text, { environment }).phases.length).toBeGreaterThan(0);
   }
 });
 

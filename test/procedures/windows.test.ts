@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { parseEnvironment } from '../../procedures/environment.ts';
 import { WEEKDAYS, type Window, closesAt, isOpen, nextOpening } from '../../procedures/windows.ts';
-import { changed, planSteps, problemOf } from './support.ts';
+import { problemOf } from './support.ts';
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 1_440 * MINUTE_MS;
@@ -264,23 +264,5 @@ test.each([
   expect(problemOf(() => parseEnvironment(text, 'x.yaml'))).toMatchObject({
     code: 'EnvironmentInvalid',
     message,
-  });
-});
-
-const waitIn = (name: string) => `{ id: a, uses: wait, with: { for: 1s }, window: ${name} }`;
-
-test('a step names a window of the environment, and is refused as not supported yet', () => {
-  const environment = changed((file) => {
-    file['windows'] = { 'low-traffic': { days: ['Sat'], from: '01:00', to: '05:00', timezone: 'UTC' } };
-  });
-  expect(problemOf(() => planSteps(waitIn('low-trafic'), { environment }))).toMatchObject({
-    code: 'RunbookInvalid',
-    pointer: '/steps/0/window',
-    message: "Environment demo has no window 'low-trafic', expected low-traffic.",
-    hint: 'write low-traffic',
-  });
-  expect(problemOf(() => planSteps(waitIn('low-traffic'), { environment }))).toMatchObject({
-    code: 'NotSupported',
-    message: 'window comes with a later version: no run waits for one yet.',
   });
 });
