@@ -18,6 +18,7 @@ import type {
 import type { Logger } from 'pino';
 import { SUMMARY_BYTES_MAX } from '../procedures/limits.ts';
 import type { Call, Direction, Json, Limits, Plan } from '../procedures/plan.ts';
+import { closesAt, isOpen, nextOpening } from '../procedures/windows.ts';
 import { digest } from '../store/digest.ts';
 import { wellFormed } from '../store/text.ts';
 import type { OutcomeRow, RunRow, StoredOutcome, WorkerStore } from '../store/types.ts';
@@ -75,16 +76,21 @@ class AroundPhase implements ActivityInboundCallsInterceptor {
       const environment = assertTargets(deps, run, planned);
       await journal.before(() => assertApproved(deps.store, run, envelope));
 
-      const row = { ...envelope, attempt: activityInfo().attempt };
+      const row = { ...envelope, attempt: activityInfo().attempt, ...windowLeft(run.plan, envelope) };
       const intent = await journal.before(() => deps.store.intent(row));
       if ('stored' in intent) return answerStored(intent.stored, envelope.direction);
       if ('refused' in intent) throw refusal(intent.refused, intent.detail);
 
       const { outputs } = intent;
       const fence: Fence = { epoch: intent.epoch, seq: intent.seq };
+      const isUndo = envelope.direction === 'undo';
+      const undoing = isUndo
+        ? await journal.before(() => deps.store.undoing(run.run, envelope.phase))
+        : undefined;
       return await this.perform(input, next, {
         run,
-        planned,
+        planned: withParams(planned, undoing?.params ?? null),
+        ...(undoing?.error == null ? {} : { error: undoing.error }),
         envelope,
         fence,
         outputs,
@@ -107,6 +113,7 @@ class AroundPhase implements ActivityInboundCallsInterceptor {
       outputs: Record<string, Record<string, Json>>;
       environment: ReturnType<typeof assertTargets>;
       journal: Journal;
+      error?: { type: string; message: string };
     },
   ): Promise<PhaseAnswer> {
     const { deps } = this;
@@ -143,6 +150,33 @@ class AroundPhase implements ActivityInboundCallsInterceptor {
     if ('refused' in written) throw refusal(written.refused, written.detail);
     return written.seq;
   }
+}
+
+/** Forwards the window of the phase must be open. Until it closes the phase and its way back must have ended. */
+function windowLeft(plan: Plan, { phase, direction }: Envelope): { until?: Date } {
+  if (direction !== 'run') return {};
+  const planned = plan.phases.find(({ id }) => id === phase);
+  const gate = plan.windows?.[planned?.waitsFor?.window ?? ''];
+  const now = Date.now();
+  if (gate !== undefined && !isOpen(gate, now)) {
+    throw fail(
+      'WindowClosed',
+      `Window '${planned?.waitsFor?.window}' is not open, so ${phase} does not start: it opens ${new Date(nextOpening(gate, now)).toISOString()}.`,
+    );
+  }
+  const step = plan.steps.find(({ id }) => id === planned?.step);
+  const own = plan.windows?.[step?.window?.name ?? ''];
+  // Where the step may finish after its window, the end of the window bounds nothing but its beginning.
+  const closes =
+    gate === undefined && step?.window?.midRun === 'finish' ? undefined : own && closesAt(own, now);
+  return closes === undefined ? {} : { until: new Date(closes) };
+}
+
+/** A person on the desk may change what an undo is told, and never what it reaches. */
+function withParams(planned: Planned, params: Record<string, Json> | null): Planned {
+  const own = planned.call.params;
+  if (params === null || own === null || typeof own !== 'object' || Array.isArray(own)) return planned;
+  return { ...planned, call: { ...planned.call, params: { ...own, ...params } } };
 }
 
 function readEnvelope(value: unknown): Envelope {

@@ -29,6 +29,7 @@ export function makeContext(
     fence: Fence;
     environment: Environment;
     outputs: Record<string, Record<string, Json>>;
+    error?: { type: string; message: string };
     signal: AbortSignal;
   },
 ): PhaseContext {
@@ -39,6 +40,7 @@ export function makeContext(
     runbook: deps.run.plan.runbook.name,
     fence,
     outputs,
+    ...(deps.error === undefined ? {} : { error: deps.error }),
     environment,
     signal,
     target: (name, kind) => targetOf(environment, name, kind),

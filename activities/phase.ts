@@ -26,6 +26,8 @@ export type PhaseContext = {
   fence: Fence;
   /** Outputs of done phases by phase id, as their outcome rows hold them. */
   outputs: Record<string, Record<string, Json>>;
+  /** For an undo: how the run of the phase failed, where it said so. */
+  error?: { type: string; message: string };
   environment: Environment;
   /** The entry of the worker's own copy of the environment file. Throws PreconditionFailed for another kind than asked. */
   target<K extends Target['kind']>(name: string, kind: K): Extract<Target, { kind: K }>;

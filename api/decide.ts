@@ -11,7 +11,7 @@ import { ApiProblem, isProblemCode } from './problems.ts';
 
 export type NewDecision = Pick<
   Decision,
-  'kind' | 'subject' | 'person' | 'door' | 'evidence' | 'reason' | 'resolution'
+  'kind' | 'subject' | 'person' | 'door' | 'evidence' | 'reason' | 'resolution' | 'output' | 'breakGlass'
 > & {
   /** The plan as the caller saw it; null where the caller names none. */
   plan: string | null;

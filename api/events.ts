@@ -214,6 +214,9 @@ const TOLD = [
   'round',
   'from',
   'dueAt',
+  'reminder',
+  'escalatedTo',
+  'brokeGlass',
 ];
 
 /** The wire form of an event. */

@@ -51,6 +51,7 @@ export const PERMISSIONS: Record<string, Permission> = {
   'POST /v1/runs/:id/abort': 'abort',
   'POST /v1/runs/:id/retry': 'steer',
   'POST /v1/runs/:id/skip': 'steer',
+  'POST /v1/runs/:id/done': 'steer',
   'POST /v1/runs/:id/pause': 'steer',
   'POST /v1/runs/:id/resume': 'steer',
   'POST /v1/runs/:id/resolve': 'resolve',

@@ -178,6 +178,30 @@ export const PROBLEMS = {
     caller: 'Say that it is done, with evidence of how the data was looked at.',
     operator: 'Compare the source by hand with the backup that the run took.',
   },
+  AlreadyAsked: {
+    status: 409,
+    title: 'This is asked already',
+    caller: 'Wait for the answer, or say something else.',
+    operator: nothing,
+  },
+  BreakGlassNotAllowed: {
+    status: 409,
+    title: 'The glass cannot be broken here',
+    caller: 'Ask the people who can approve.',
+    operator: 'Set `approvals.breakGlass` in the environment file where two people may stand for everybody.',
+  },
+  CommentRequired: {
+    status: 409,
+    title: 'A comment is asked for',
+    caller: 'Send the decision again with a reason.',
+    operator: nothing,
+  },
+  ParamsRefused: {
+    status: 422,
+    title: 'Params of an undo cannot be changed so',
+    caller: 'Change only the params that the detail names.',
+    operator: nothing,
+  },
   NothingToResolve: {
     status: 409,
     title: 'The phase is not on the desk',

@@ -325,6 +325,8 @@ export const DecisionRequest = z
       plan: digest,
       evidence: evidence.optional(),
       reason: z.string().trim().max(500).optional(),
+      /** In place of everybody who is asked, with another person; needs a reason. */
+      breakGlass: z.literal(true).optional(),
     }),
     z.strictObject({
       step: name,
@@ -347,9 +349,33 @@ export const SteerRequest = z
   .strictObject({ phase: phaseId, plan: optionalPlan, reason: optionalReason })
   .openapi('SteerRequest');
 
+/** `output` stands for what the phase would have given. */
+export const SkipRequest = z
+  .strictObject({
+    phase: phaseId,
+    plan: optionalPlan,
+    reason: optionalReason,
+    output: z.record(z.string(), jsonValue).optional(),
+  })
+  .openapi('SkipRequest');
+
+export const DoneRequest = z
+  .strictObject({
+    phase: phaseId,
+    plan: optionalPlan,
+    evidence: z.string().trim().max(4000).optional(),
+  })
+  .openapi('DoneRequest');
+
 export const ResolveRequest = z
   .union([
-    z.strictObject({ phase: phaseId, retry: z.literal(true), plan: optionalPlan, reason: optionalReason }),
+    z.strictObject({
+      phase: phaseId,
+      retry: z.literal(true),
+      params: z.record(z.string(), jsonValue).optional(),
+      plan: optionalPlan,
+      reason: optionalReason,
+    }),
     z.strictObject({
       phase: phaseId,
       done: z.literal(true),

@@ -60,8 +60,11 @@ export function makeClient(access: Access) {
     evidence: (run: number) => get<EvidenceWire>(`/v1/runs/${run}/evidence`),
     undoSheet: (plan: string) => textOf(access, `/v1/plans/${encodeURIComponent(plan)}/undo-sheet`),
     decide: (run: number, body: object) => post<DecisionWire>(`/v1/runs/${run}/decisions`, body),
-    steer: (run: number, verb: 'abort' | 'pause' | 'resume' | 'retry' | 'skip' | 'resolve', body: object) =>
-      post<DecisionWire>(`/v1/runs/${run}/${verb}`, body),
+    steer: (
+      run: number,
+      verb: 'abort' | 'pause' | 'resume' | 'retry' | 'skip' | 'done' | 'resolve',
+      body: object,
+    ) => post<DecisionWire>(`/v1/runs/${run}/${verb}`, body),
     events: (run: number, after: string | null, signal: AbortSignal) => events(access, run, after, signal),
   };
 }

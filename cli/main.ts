@@ -2,7 +2,7 @@
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
 import { check } from './commands/check.ts';
 import type { Command } from './commands/command.ts';
-import { abort, approve, pause, reject, resolve, resume, retry, skip } from './commands/decide.ts';
+import { abort, approve, done, pause, reject, resolve, resume, retry, skip } from './commands/decide.ts';
 import { leases } from './commands/leases.ts';
 import { lint } from './commands/lint.ts';
 import { evidence, runs, show } from './commands/look.ts';
@@ -31,6 +31,7 @@ export const COMMANDS: Record<string, Command> = {
   resume,
   retry,
   skip,
+  done,
   resolve,
   evidence,
   token,

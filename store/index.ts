@@ -21,6 +21,7 @@ import { readRecovery } from './recovery.ts';
 import { createRun, listOpenRuns, makeRunLoader, readBegun } from './runs.ts';
 import { insertToken, issueToken, listTokens, readToken, readTokenById, revokeToken } from './tokens.ts';
 import type { ApiStore, WorkerStore } from './types.ts';
+import { readUndoing } from './undoing.ts';
 import { listRuns, readRun } from './views.ts';
 
 /** The worker's side, on a pool whose role is a member of `countdown_worker`. The caller ends the pool. */
@@ -37,6 +38,7 @@ export function makeWorkerStore(pool: Pool): WorkerStore {
     countDecision: (run, id) => appendDecision(pool, run, id),
     votes: (run, step) => readVotes(pool, run, step),
     facts: (run, phases) => readFacts(pool, run, phases),
+    undoing: (run, phase) => readUndoing(pool, run, phase),
     saveProgress: (row) => saveProgress(pool, row),
   };
 }

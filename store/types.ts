@@ -3,6 +3,7 @@
  * nothing more. PostgreSQL is behind both; the journal moves only through the function `countdown.append`.
  */
 import type { Facts } from './facts.ts';
+import type { Undoing } from './undoing.ts';
 import type { Direction, Json, Plan, Verdict } from '../procedures/plan.ts';
 import type { PhaseState, RunState } from '../procedures/states.ts';
 import type { Begun, Decision, DecisionKind, RecordRow } from '../workflows/messages.ts';
@@ -136,6 +137,7 @@ export type WorkerStore = {
   ): Promise<{ evidence: string | null; approvals: Decision[]; steered: string[] }>;
   /** What the journal proves; outcomes of these phases alone. */
   facts(run: number, phases: string[]): Promise<Facts>;
+  undoing(run: number, phase: string): Promise<Undoing>;
   /** Replaces the phase's progress; a side table, never journalled. */
   saveProgress(row: { run: number; phase: string; progress: Record<string, Json> }): Promise<void>;
 };
@@ -358,4 +360,12 @@ export type ApiStore = {
 };
 
 /** Who steers a run cannot approve on it. */
-export const STEERING: readonly DecisionKind[] = ['abort', 'retry', 'skip', 'resolve', 'pause', 'resume'];
+export const STEERING: readonly DecisionKind[] = [
+  'abort',
+  'retry',
+  'skip',
+  'done',
+  'resolve',
+  'pause',
+  'resume',
+];

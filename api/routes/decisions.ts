@@ -2,6 +2,7 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { groupsOf } from '../../procedures/environment.ts';
 import type { Environment } from '../../procedures/environment.ts';
+import type { Json } from '../../procedures/plan.ts';
 import type { RunDetail } from '../../store/types.ts';
 import type { DecisionAnswer } from '../../workflows/messages.ts';
 import { listNames } from '../../workflows/approvals.ts';
@@ -16,7 +17,15 @@ import {
 } from '../context.ts';
 import { type NewDecision, decide } from '../decide.ts';
 import { ApiProblem } from '../problems.ts';
-import { AbortRequest, DecisionRequest, DecisionResult, ResolveRequest, SteerRequest } from '../schemas.ts';
+import {
+  AbortRequest,
+  DecisionRequest,
+  DecisionResult,
+  DoneRequest,
+  ResolveRequest,
+  SkipRequest,
+  SteerRequest,
+} from '../schemas.ts';
 import { RunId, createRoute, json, problems, signedIn } from './define.ts';
 
 const answers = {
@@ -47,6 +56,7 @@ export function addDecisions(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
         plan: body.plan,
         evidence: body.evidence ?? null,
         reason: body.reason ?? null,
+        ...('breakGlass' in body && body.breakGlass === true ? { breakGlass: true as const } : {}),
       });
       return c.json(wire(answer), 200);
     },
@@ -101,32 +111,73 @@ export function addDecisions(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
     },
   );
 
-  for (const kind of ['retry', 'skip'] as const) {
-    app.openapi(
-      createRoute({
-        method: 'post',
-        path: `/v1/runs/{id}/${kind}`,
-        summary:
-          kind === 'retry'
-            ? 'Try a phase that waits for a person again'
-            : 'Leave out a phase that waits for a person',
-        security: signedIn,
-        request: { params: RunId, body: { required: true, content: json(SteerRequest) } },
-        responses: answers,
-      }),
-      async (c) => {
-        const body = c.req.valid('json');
-        const answer = await steer(c, deps, c.req.valid('param').id, {
-          ...asked(c),
-          kind,
-          subject: body.phase,
-          plan: body.plan ?? null,
-          reason: body.reason ?? null,
-        });
-        return c.json(wire(answer), 200);
-      },
-    );
-  }
+  app.openapi(
+    createRoute({
+      method: 'post',
+      path: '/v1/runs/{id}/retry',
+      summary: 'Try a phase that waits for a person again',
+      security: signedIn,
+      request: { params: RunId, body: { required: true, content: json(SteerRequest) } },
+      responses: answers,
+    }),
+    async (c) => {
+      const body = c.req.valid('json');
+      const answer = await steer(c, deps, c.req.valid('param').id, {
+        ...asked(c),
+        kind: 'retry',
+        subject: body.phase,
+        plan: body.plan ?? null,
+        reason: body.reason ?? null,
+      });
+      return c.json(wire(answer), 200);
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'post',
+      path: '/v1/runs/{id}/skip',
+      summary: 'Leave out a phase that waits for a person; a gate or a verification only with leave',
+      security: signedIn,
+      request: { params: RunId, body: { required: true, content: json(SkipRequest) } },
+      responses: answers,
+    }),
+    async (c) => {
+      const body = c.req.valid('json');
+      const answer = await steer(c, deps, c.req.valid('param').id, {
+        ...asked(c),
+        kind: 'skip',
+        subject: body.phase,
+        plan: body.plan ?? null,
+        reason: body.reason ?? null,
+        ...(body.output === undefined ? {} : { output: body.output as Record<string, Json> }),
+      });
+      return c.json(wire(answer), 200);
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'post',
+      path: '/v1/runs/{id}/done',
+      summary: 'Say that what a phase asks of a person is done',
+      security: signedIn,
+      request: { params: RunId, body: { required: true, content: json(DoneRequest) } },
+      responses: answers,
+    }),
+    async (c) => {
+      const body = c.req.valid('json');
+      const answer = await steer(c, deps, c.req.valid('param').id, {
+        ...asked(c),
+        kind: 'done',
+        subject: body.phase,
+        plan: body.plan ?? null,
+        reason: null,
+        resolution: { done: true, evidence: body.evidence ?? '' },
+      });
+      return c.json(wire(answer), 200);
+    },
+  );
 
   app.openapi(
     createRoute({
@@ -145,11 +196,41 @@ export function addDecisions(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
         subject: body.phase,
         plan: body.plan ?? null,
         reason: body.reason ?? null,
-        resolution: 'done' in body ? { done: true, evidence: body.evidence } : { retry: true },
+        resolution:
+          'done' in body
+            ? { done: true, evidence: body.evidence }
+            : { retry: true, ...(await changedParams(deps, c.req.valid('param').id, body)) },
       });
       return c.json(wire(answer), 200);
     },
   );
+}
+
+/** Params of an undo that a person changes. Throws ParamsRefused where one is not there, or names a target. */
+async function changedParams(
+  deps: ApiDeps,
+  id: string,
+  { phase, params }: { phase: string; params?: Record<string, unknown> | undefined },
+): Promise<{ params?: Record<string, Json> }> {
+  if (params === undefined) return {};
+  const run = await runById(deps, id);
+  const plan = await deps.store.plan(run.plan);
+  const undo = plan?.phases.find((one) => one.id === phase)?.undo?.params;
+  const own = undo !== null && typeof undo === 'object' && !Array.isArray(undo) ? undo : {};
+  for (const key of Object.keys(params)) {
+    const before = Object.hasOwn(own, key) ? own[key] : undefined;
+    if (before === undefined)
+      throw new ApiProblem(
+        'ParamsRefused',
+        `The undo of ${phase} has no param '${key}', expected one of ${listNames(Object.keys(own))}.`,
+      );
+    if (typeof before === 'string' && Object.hasOwn(plan?.targets ?? {}, before))
+      throw new ApiProblem(
+        'ParamsRefused',
+        `Param '${key}' of the undo of ${phase} names target ${before}, and an undo reaches what the plan says.`,
+      );
+  }
+  return { params: params as Record<string, Json> };
 }
 
 function asked(c: ApiContext): Pick<NewDecision, 'person' | 'door' | 'evidence' | 'resolution'> {

@@ -1,4 +1,5 @@
-/** `countdown approve`, `reject`, `abort`, `retry`, `skip`, `resolve`: what people say to a run. */
+/** `countdown approve`, `reject`, `abort`, `retry`, `skip`, `done`, `resolve`: what people say to a run. */
+import { readFile } from 'node:fs/promises';
 import { type CommandContext, runNumber } from '../context.ts';
 import { UsageError } from '../errors.ts';
 import { EXIT } from '../exit-codes.ts';
@@ -7,13 +8,16 @@ import type { DecisionWire, RunDetailWire } from '../wire.ts';
 import { type Command, stringOf } from './command.ts';
 
 export const approve: Command = {
-  usage: "approve RUN [STEP] [--reason 'text']",
-  about: 'Approve a step, as it stands now.',
-  options: { reason: { type: 'string' } },
+  usage: "approve RUN [STEP] [--reason 'text'] [--break-glass]",
+  about: 'Approve a step, as it stands now; with --break-glass two people stand for everybody.',
+  options: { reason: { type: 'string' }, 'break-glass': { type: 'boolean' } },
   takes: { least: 1, most: 2 },
   async run(context, [number, step], values) {
     const reason = stringOf(values, 'reason');
-    return vote(context, runNumber(number), step, 'approve', reason);
+    const breakGlass = values['break-glass'] === true;
+    if (breakGlass && reason === undefined)
+      throw new UsageError("--break-glass needs --reason 'text': say why nobody else can approve.");
+    return vote(context, runNumber(number), { step, decision: 'approve', reason, breakGlass });
   },
 };
 
@@ -21,16 +25,21 @@ export const reject: Command = {
   usage: "reject RUN STEP 'reason'",
   about: 'Reject a step: the run stops, or undoes what it did.',
   takes: { least: 3, most: 3 },
-  run: (context, [number, step, reason]) => vote(context, runNumber(number), step, 'reject', reason),
+  run: (context, [number, step, reason]) =>
+    vote(context, runNumber(number), { step, decision: 'reject', reason, breakGlass: false }),
 };
 
 async function vote(
   context: CommandContext,
   number: number,
-  step: string | undefined,
-  decision: 'approve' | 'reject',
-  reason: string | undefined,
+  said: {
+    step: string | undefined;
+    decision: 'approve' | 'reject';
+    reason: string | undefined;
+    breakGlass: boolean;
+  },
 ): Promise<number> {
+  const { step, decision, reason, breakGlass } = said;
   const client = context.client();
   const run = await client.run(number);
   const name = step ?? onlyOpen(run);
@@ -42,6 +51,7 @@ async function vote(
     plan: run.plan,
     ...(asked === undefined ? {} : { evidence: asked.evidence }),
     ...(reason === undefined ? {} : { reason }),
+    ...(breakGlass ? { breakGlass } : {}),
   });
   return tell(context, answer);
 }
@@ -97,26 +107,58 @@ async function isSure(
   return (await ask(`Type ${number} to abort (${what}): `)).trim() === number;
 }
 
-function steering(verb: 'retry' | 'skip', about: string): Command {
-  return {
-    usage: `${verb} RUN PHASE ['reason']`,
-    about,
-    takes: { least: 2, most: 3 },
-    async run(context, [number, phase, reason]) {
-      const answer = await context.client().steer(runNumber(number), verb, {
-        phase,
-        ...(reason === undefined ? {} : { reason }),
-      });
-      return tell(context, answer);
-    },
-  };
-}
+export const retry: Command = {
+  usage: "retry RUN PHASE ['reason']",
+  about: 'Try a phase that waits for a person again.',
+  takes: { least: 2, most: 3 },
+  async run(context, [number, phase, reason]) {
+    const body = { phase, ...(reason === undefined ? {} : { reason }) };
+    return tell(context, await context.client().steer(runNumber(number), 'retry', body));
+  },
+};
 
-export const retry = steering('retry', 'Try a phase that waits for a person again.');
-export const skip = steering(
-  'skip',
-  'Leave out a phase that waits for a person; the verdict is warn at best.',
-);
+export const skip: Command = {
+  usage: "skip RUN PHASE ['reason'] [--output FILE]",
+  about: 'Leave out a phase that waits for a person; the verdict is warn at best.',
+  options: { output: { type: 'string' } },
+  takes: { least: 2, most: 3 },
+  async run(context, [number, phase, reason], values) {
+    const file = stringOf(values, 'output');
+    const body = {
+      phase,
+      ...(reason === undefined ? {} : { reason }),
+      ...(file === undefined ? {} : { output: await jsonFile(file) }),
+    };
+    return tell(context, await context.client().steer(runNumber(number), 'skip', body));
+  },
+};
+
+export const done: Command = {
+  usage: "done RUN PHASE [--evidence 'text']",
+  about: 'Say that what a phase asks of a person is done.',
+  options: { evidence: { type: 'string' } },
+  takes: { least: 2, most: 2 },
+  async run(context, [number, phase], values) {
+    const evidence = stringOf(values, 'evidence');
+    const body = { phase, ...(evidence === undefined ? {} : { evidence }) };
+    return tell(context, await context.client().steer(runNumber(number), 'done', body));
+  },
+};
+
+/** Entries of a JSON file. Throws UsageError where there is none, or something else is in it. */
+async function jsonFile(file: string): Promise<Record<string, unknown>> {
+  const text = await readFile(file, 'utf8').catch(() => {
+    throw new UsageError(`${file} cannot be read, expected a JSON file.`);
+  });
+  try {
+    const value: unknown = JSON.parse(text);
+    if (value !== null && typeof value === 'object' && !Array.isArray(value))
+      return value as Record<string, unknown>;
+  } catch {
+    // Said below, as for any other value.
+  }
+  throw new UsageError(`${file} holds no JSON object, expected entries of key and value.`);
+}
 
 function holding(verb: 'pause' | 'resume', about: string): Command {
   return {
@@ -137,19 +179,27 @@ export const pause = holding(
 export const resume = holding('resume', 'Let a paused run go on.');
 
 export const resolve: Command = {
-  usage: "resolve RUN PHASE --retry | --done --evidence 'text'",
+  usage: "resolve RUN PHASE --retry [--params FILE] | --done --evidence 'text'",
   about: 'Take an undo off the desk: try it again, or say how it was done by hand.',
-  options: { retry: { type: 'boolean' }, done: { type: 'boolean' }, evidence: { type: 'string' } },
+  options: {
+    retry: { type: 'boolean' },
+    params: { type: 'string' },
+    done: { type: 'boolean' },
+    evidence: { type: 'string' },
+  },
   takes: { least: 2, most: 2 },
   async run(context, [number, phase], values) {
-    const isRetry = values['retry'] === true;
+    const file = stringOf(values, 'params');
+    // Other params mean another try.
+    const isRetry = values['retry'] === true || file !== undefined;
     const evidence = stringOf(values, 'evidence');
     if (isRetry === (values['done'] === true) || (isRetry && evidence !== undefined)) {
       throw new UsageError("resolve takes either --retry, or --done with --evidence 'text'.");
     }
     if (!isRetry && evidence === undefined)
       throw new UsageError("--done needs --evidence 'text': say what was done.");
-    const how = isRetry ? { retry: true } : { done: true, evidence };
+    const params = file === undefined ? {} : { params: await jsonFile(file) };
+    const how = isRetry ? { retry: true, ...params } : { done: true, evidence };
     return tell(context, await context.client().steer(runNumber(number), 'resolve', { phase, ...how }));
   },
 };

@@ -57,7 +57,9 @@ begin
     ended_at = case
       when fresh then null
       when new_state = p.state then p.ended_at
-      when new_state in ('done', 'skipped', 'undone', 'undo-failed') then j.at end
+      when new_state in ('done', 'skipped', 'undone', 'undo-failed') then j.at end,
+    -- What a person found, or says in place of a phase that is skipped.
+    output_seq = case when b ? 'output' then j.seq else p.output_seq end
   where p.run = j.run and p.phase = j.phase
   returning p.step into step_of;
   return step_of;

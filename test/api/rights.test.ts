@@ -30,6 +30,7 @@ const BODIES: Record<string, object> = {
   'POST /v1/runs/:id/resume': {},
   'POST /v1/runs/:id/retry': { phase: 'one' },
   'POST /v1/runs/:id/skip': { phase: 'one' },
+  'POST /v1/runs/:id/done': { phase: 'one' },
   'POST /v1/runs/:id/resolve': { phase: 'one', retry: true },
 };
 
@@ -57,6 +58,7 @@ const LET_IN: Record<string, string> = {
   'POST /v1/runs/:id/resume': 'dana',
   'POST /v1/runs/:id/retry': 'dana',
   'POST /v1/runs/:id/skip': 'dana',
+  'POST /v1/runs/:id/done': 'dana',
   'POST /v1/runs/:id/resolve': 'olu',
 };
 
