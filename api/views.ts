@@ -2,7 +2,7 @@
 import type { z } from '@hono/zod-openapi';
 import { groupsOf } from '../procedures/environment.ts';
 import type { Environment } from '../procedures/environment.ts';
-import { type Approval, type Phase, type Plan, isWait } from '../procedures/plan.ts';
+import { type Approval, type Phase, type Plan, type Step, isWait } from '../procedures/plan.ts';
 import { isTerminal } from '../procedures/states.ts';
 import type { ApprovalView, ExpectedPhase, Recovery, RunDetail, RunView } from '../store/types.ts';
 import { freezeAt, nextFreeze } from '../procedures/calendar.ts';
@@ -38,7 +38,7 @@ export function planAnswer(
     pointOfNoReturn: pointOfNoReturn(plan)?.step ?? null,
     steps: plan.steps.map((step) => {
       const phases = phasesOf(step.id);
-      const approval = plan.approvals[step.id];
+      const approval = askedOf(plan, step);
       const run = phases[0]?.run;
       return {
         id: step.id,
@@ -93,6 +93,12 @@ function freezes({ changeFreezes = [] }: Environment, at: Date) {
 }
 
 const isoOf = (ms: number) => new Date(ms).toISOString();
+
+/** What the step waits for; leave to skip it is asked only when somebody wants to. */
+function askedOf({ approvals }: Plan, { id }: Step): Approval | undefined {
+  const approval = approvals[id];
+  return approval?.skip === true ? undefined : approval;
+}
 
 const targetsOf = (phase: Phase) => phase.targets;
 

@@ -7,6 +7,7 @@
 import { Collector } from './collector.ts';
 import type { Environment } from './environment.ts';
 import { checkBranches, entriesOf, orderPhases } from './entries.ts';
+import { leaveToSkip } from './leave-to-skip.ts';
 import { PHASES_MAX } from './limits.ts';
 import { finishPhase, fingerprintOf, greatestEffect, poolOf } from './phases.ts';
 import { takeParams } from './params.ts';
@@ -65,11 +66,12 @@ export function compile(input: CompileInput): Plan {
   orderPhases(entries, phases);
   checkBranches(entries, phases, found);
   const approvals = placeApprovals(entries, phases, environment, found);
+  const skips = leaveToSkip(entries, phases, { environment, asked: approvals }, found);
   const windows = placeWindows(planned, phases, environment);
   found.finish();
   return {
     ...assemble(input, params.values, planned, phases),
-    approvals,
+    approvals: { ...approvals, ...skips },
     ...(Object.keys(windows).length === 0 ? {} : { windows }),
     ...(leftOut.length === 0 ? {} : { leftOut }),
   };

@@ -130,6 +130,7 @@ export const databaseImport: Procedure<typeof params> = {
         title: `Compare every cell of ${source} and ${target}`,
         effect: 'none',
         targets: [source, target],
+        guards: true,
         run: run('verify'),
         expected: { runMs: MINUTE_MS, undoMs: 0 },
         limits: { timeoutMs: 2 * HOUR_MS, attempts: 3 },

@@ -112,6 +112,7 @@ export const httpCheck: Procedure<typeof params> = {
       title: forMs === undefined ? `Ask ${target}` : `Watch ${target} for ${writeDuration(forMs)}`,
       effect: 'none',
       targets: [target],
+      guards: true,
       run: callOf('http.check', 'check', 'run', check),
       expected: { runMs: forMs ?? requests.length * 200, undoMs: 0 },
       limits: { timeoutMs: forMs === undefined ? onceMs + 30 * SECOND_MS : forMs + onceMs + MINUTE_MS },

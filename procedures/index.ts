@@ -4,6 +4,7 @@ import { approval } from './approval.ts';
 import { command } from './command.ts';
 import { databaseImport } from './database-import.ts';
 import { httpCheck } from './http-check.ts';
+import { manual } from './manual.ts';
 import { notify } from './notify.ts';
 import { pointOfNoReturn } from './point-of-no-return.ts';
 import type { Procedure } from './procedure.ts';
@@ -16,6 +17,7 @@ export type ProcedureName =
   | 'command'
   | 'database.import'
   | 'http.check'
+  | 'manual'
   | 'notify'
   | 'point-of-no-return'
   | 'sql.check'
@@ -27,6 +29,7 @@ export const PROCEDURES = {
   command,
   'database.import': databaseImport,
   'http.check': httpCheck,
+  manual,
   notify,
   'point-of-no-return': pointOfNoReturn,
   'sql.check': sqlCheck,
@@ -44,7 +47,6 @@ export const LATER_KINDS: readonly string[] = [
   'dns.update',
   'gate',
   'load.test',
-  'manual',
   'restore.drill',
   'runbook',
   'storage.cleanup',

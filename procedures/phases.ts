@@ -36,7 +36,7 @@ export function finishPhase(
   found: Collector,
 ): Phase {
   const { name, title, targets, run, undo, undoTitle, byHand, probe, expected, limits } = draft;
-  const { decides, tells } = draft;
+  const { decides, tells, undoWait } = draft;
   const isForGood = belowPointOfNoReturn && draft.effect !== 'none';
   const id = phaseId(step.id, name, drafts);
   const pools = filePools(targets, environment);
@@ -56,6 +56,7 @@ export function finishPhase(
     after: [],
     run,
     ...(undo === undefined || isForGood ? {} : { undo }),
+    ...(undoWait === undefined || isForGood ? {} : { undoWait }),
     ...(undoTitle === undefined || isForGood ? {} : { undoTitle }),
     ...(byHand === undefined || isForGood ? {} : { byHand }),
     ...(tells === undefined ? {} : { tells }),
@@ -71,7 +72,8 @@ export function finishPhase(
   };
 }
 
-function phaseId(step: string, name: string, drafts: readonly DraftPhase[]): string {
+/** `step/phase`, or the step's id where it has one phase. */
+export function phaseId(step: string, name: string, drafts: readonly DraftPhase[]): string {
   return drafts.length === 1 ? step : `${step}/${name}`;
 }
 

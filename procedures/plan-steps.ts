@@ -3,7 +3,7 @@ import type { Collector, Note } from './collector.ts';
 import type { Environment } from './environment.ts';
 import { procedureOf } from './index.ts';
 import { nearest } from './nearest.ts';
-import { type Json, type LeftOutStep, isWait } from './plan.ts';
+import { type Json, type LeftOutStep, type PersonWait, isWait } from './plan.ts';
 import type { DraftPhase, StepBefore } from './procedure.ts';
 import {
   type BadReference,
@@ -215,8 +215,20 @@ const CONDITION_PHASE = 'when';
 const TRIES_OF_CONDITION = 3;
 
 function withPlainText(draft: DraftPhase): DraftPhase {
-  if (!isWait(draft.run) || draft.run.wait !== 'point-of-no-return') return draft;
-  return { ...draft, run: { ...draft.run, because: unescapeText(draft.run.because) } };
+  const { run, undoWait } = draft;
+  if (!isWait(run)) return draft;
+  if (run.wait === 'point-of-no-return')
+    return { ...draft, run: { ...run, because: unescapeText(run.because) } };
+  if (run.wait !== 'person') return draft;
+  return {
+    ...draft,
+    run: plainWait(run),
+    ...(undoWait === undefined ? {} : { undoWait: plainWait(undoWait) }),
+  };
+}
+
+function plainWait(wait: PersonWait): PersonWait {
+  return { ...wait, instructions: unescapeText(wait.instructions) };
 }
 
 /** One point of no return; above it nothing irreversible, and every effect with its undo and its probe. */
@@ -238,7 +250,7 @@ function checkDraft(draft: DraftPhase, id: string, path: Path, found: Collector)
   if (draft.effect === 'irreversible') {
     const message = `${id} cannot be undone, expected a point of no return above it.`;
     found.add(path, { code: 'PointOfNoReturn', message, hint });
-  } else if (draft.undo === undefined || draft.probe === undefined) {
+  } else if (draft.undoWait === undefined && (draft.undo === undefined || draft.probe === undefined)) {
     const missing = draft.undo === undefined ? 'undo' : 'probe';
     const message = `${id} has an effect and no ${missing}, expected undo and probe above a point of no return.`;
     found.add(path, { code: 'PointOfNoReturn', message, hint });

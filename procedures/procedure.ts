@@ -1,7 +1,7 @@
 /** The shape of a procedure: a kind of step, with its params, its outputs, and one pure function that plans its phases. */
 import type { z } from 'zod';
 import type { Environment, Target } from './environment.ts';
-import type { ByHand, Call, Effect, Json, Limits, Wait } from './plan.ts';
+import type { ByHand, Call, Effect, Json, Limits, PersonWait, Wait } from './plan.ts';
 import { nearest } from './nearest.ts';
 import type { ProblemCode } from './problem.ts';
 import { listOr } from './schema.ts';
@@ -16,14 +16,18 @@ export type DraftPhase = {
   /** What the phase reaches, first what it changes. */
   targets: string[];
   run: Call | Wait;
-  /** Required with an effect that is not irreversible. */
+  /** Required with an effect that is not irreversible, or `undoWait` instead. */
   undo?: Call;
+  /** A person takes it back and says so: no probe can look. */
+  undoWait?: PersonWait;
   undoTitle?: string;
   /** How the undo is done by hand while nothing of Countdown runs, and how to see that it is done; for the undo sheet. */
   byHand?: ByHand;
   /** It tells somebody outside: a check of the plan leaves it out. */
   tells?: true;
-  /** Required with an effect. */
+  /** A gate or a verification: an operator alone cannot skip it. */
+  guards?: true;
+  /** Required with an effect, where a program takes it back. */
   probe?: Call;
   /** Milliseconds, while no history is known. */
   expected: { runMs: number; undoMs: number };

@@ -78,6 +78,7 @@ export const sqlCheck: Procedure<typeof params> = {
         title: `Ask ${target}`,
         effect: 'none',
         targets: [target],
+        guards: true,
         run: callOf('sql.check', 'check', 'run', check),
         expected: { runMs: SECOND_MS, undoMs: 0 },
         limits: { timeoutMs: phaseMs, attempts: 3 },

@@ -195,7 +195,7 @@ function fileOf(kind: string): string {
 }
 
 describe('a kind of step', () => {
-  const KINDS_OF_CORE = ['approval', 'wait', 'point-of-no-return'];
+  const KINDS_OF_CORE = ['approval', 'wait', 'point-of-no-return', 'manual'];
   const acting = PROCEDURE_NAMES.filter((kind) => !KINDS_OF_CORE.includes(kind));
 
   test('has one name in four places', () => {
