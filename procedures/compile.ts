@@ -9,6 +9,7 @@ import type { Environment } from './environment.ts';
 import { checkBranches, entriesOf, orderPhases } from './entries.ts';
 import { leaveToSkip } from './leave-to-skip.ts';
 import { PHASES_MAX } from './limits.ts';
+import { checkObjectives } from './objectives.ts';
 import { finishPhase, fingerprintOf, greatestEffect, poolOf } from './phases.ts';
 import { takeParams } from './params.ts';
 import { type Json, type Phase, type Plan, type Step } from './plan.ts';
@@ -65,6 +66,7 @@ export function compile(input: CompileInput): Plan {
   const entries = entriesOf(planned, runbook.blocks);
   orderPhases(entries, phases);
   checkBranches(entries, phases, found);
+  checkObjectives(entries, phases, runbook, found);
   const approvals = placeApprovals(entries, phases, environment, found);
   const skips = leaveToSkip(entries, phases, { environment, asked: approvals }, found);
   const windows = placeWindows(planned, phases, environment);
@@ -96,6 +98,7 @@ function assemble(
       onFail: step.onFail,
       ...(step.block === undefined ? {} : { block: step.block }),
       ...windowOf(one, environment),
+      ...(step.rollback === undefined ? {} : { rollback: { withinMs: step.rollback.withinMs } }),
       phases: own.map((phase) => phase.id),
     };
   });

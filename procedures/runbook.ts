@@ -6,6 +6,7 @@ import type { ApprovalAsked } from './environment.ts';
 import { LATER_KINDS, PROCEDURE_NAMES, type ProcedureName, isProcedureName } from './index.ts';
 import { DAY_MS, ROLLBACK_WITHIN_MS, SECOND_MS, STEPS_MAX } from './limits.ts';
 import { nearest } from './nearest.ts';
+import type { Objective } from './objectives.ts';
 import { type ParamDeclaration, checkParam, paramsSchema } from './params.ts';
 import type { Json, When, WhenOutput } from './plan.ts';
 import { PlanProblem, type Problem } from './problem.ts';
@@ -48,6 +49,8 @@ export type RunbookStep = {
   /** A window of the environment in which it may start, and where that is written: at the step, or at its block. */
   window?: { name: string; path: Path };
   onFail: 'unwind' | 'ask';
+  /** The time in which it alone must be able to be taken back: its own, else that of its block. */
+  rollback?: Objective;
   /** Milliseconds that one attempt of each of its phases may take; else the kind's own. */
   timeoutMs?: number;
   /** Tries of each of its phases; else the kind's own. */
@@ -59,6 +62,7 @@ export type Block = {
   id: string;
   path: Path;
   approval?: ApprovalAsked;
+  rollback?: Objective;
 };
 
 export type Runbook = {
@@ -105,7 +109,11 @@ const approvalOfStep = approvalSchema
 const windowOfStep = nameSchema
   .exactOptional()
   .describe('A window of the environment: the first effect waits until it is open.');
-const rollbackOfStep = later('rollback on a step comes with a later version.', 'write it once, beside steps');
+const rollbackOfStep = exact({
+  within: durationSchema({ ms: SECOND_MS }, { ms: 7 * DAY_MS }).describe('A duration.'),
+})
+  .exactOptional()
+  .describe('The time in which it must be able to be taken back; at most that of the runbook.');
 
 /** A step's keys in the order in which people write them. In a block `approval` and `parallel` are refused. */
 const stepForm = <A extends z.ZodType, P extends z.ZodType>({
@@ -212,8 +220,9 @@ export function parseRunbook(text: string, file: string): Runbook {
     steps: steps.flatMap((entry, index) => stepsOf(entry, ['steps', index])),
     blocks: steps.flatMap((entry, index): Block[] => {
       if (!('parallel' in entry)) return [];
-      const { id, approval } = entry;
-      return [{ id, path: ['steps', index], ...(approval === undefined ? {} : { approval }) }];
+      const { id, approval, rollback: own } = entry;
+      const path = ['steps', index];
+      return [{ id, path, ...(approval === undefined ? {} : { approval }), ...objectiveOf(own, path) }];
     }),
     source,
   };
@@ -229,11 +238,12 @@ type Branch = z.output<typeof branchSchema>;
 
 function stepsOf(entry: Entry, path: Path): RunbookStep[] {
   if (!('parallel' in entry)) return [stepOf(entry, path)];
-  const { id, parallel, when, window } = entry;
+  const { id, parallel, when, window, rollback } = entry;
   return parallel.map((branch, index): RunbookStep => {
     const step = stepOf(branch, [...path, 'parallel', index]);
     const inherited = splitConditions(when);
     return {
+      ...objectiveOf(rollback, path),
       ...step,
       block: id,
       ...(step.window !== undefined || window === undefined
@@ -246,7 +256,7 @@ function stepsOf(entry: Entry, path: Path): RunbookStep[] {
 }
 
 function stepOf(entry: z.output<typeof stepSchema> | Branch, path: Path): RunbookStep {
-  const { id, uses, when, onFail, window, timeout, tries } = entry;
+  const { id, uses, when, onFail, window, timeout, tries, rollback } = entry;
   const approval = entry.approval as ApprovalAsked | undefined;
   return {
     id,
@@ -257,9 +267,15 @@ function stepOf(entry: z.output<typeof stepSchema> | Branch, path: Path): Runboo
     ...splitConditions(when),
     ...(approval === undefined ? {} : { approval }),
     ...(window === undefined ? {} : { window: { name: window, path: [...path, 'window'] } }),
+    ...objectiveOf(rollback, path),
     ...(timeout === undefined ? {} : { timeoutMs: timeout }),
     ...(tries === undefined ? {} : { tries }),
   };
+}
+
+function objectiveOf(rollback: { within: number } | undefined, path: Path): { rollback?: Objective } {
+  if (rollback === undefined) return {};
+  return { rollback: { withinMs: rollback.within, path: [...path, 'rollback', 'within'] } };
 }
 
 /** Of an entry that fits neither form the problems of the form that was meant: `parallel` says which. */

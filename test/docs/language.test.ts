@@ -19,7 +19,6 @@ const runbooks = texts.filter((text) => text.startsWith('name:'));
 /** Keys whose sections are still to be written; what stands below them too. */
 const AWAITED = [
   'steps.parallel',
-  'steps.rollback',
   'steps.when.output',
   'steps.when.above',
   'steps.when.below',

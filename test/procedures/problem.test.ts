@@ -12,7 +12,7 @@ test('a problem is shown with its line, a caret line below the words, and what t
       'error RunbookInvalid  runbooks/x.yaml:6:5',
       '    6 |     aproval: { from: { sre: 1 } }',
       '      |     ^^^^^^^',
-      "      | 'aproval' is not a key in steps[0], expected id, uses, with, when, approval, onFail, timeout, tries, window or parallel.",
+      "      | 'aproval' is not a key in steps[0], expected id, uses, with, when, approval, onFail, timeout, tries, window, rollback or parallel.",
       'do    write approval',
     ].join('\n'),
   );

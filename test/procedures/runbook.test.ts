@@ -159,11 +159,6 @@ test.each([
 
 test.each([
   [
-    'rollback on a step',
-    '{ id: a, uses: wait, with: { for: 1s }, rollback: { within: 1m } }',
-    'rollback on a step comes with a later version.',
-  ],
-  [
     'a runbook as a step',
     '{ id: a, uses: runbook }',
     'Steps of kind runbook come with a later version, expected app.switch, approval, command, database.import, http.check, manual, notify, point-of-no-return, sql.check or wait.',
