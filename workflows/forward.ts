@@ -177,8 +177,10 @@ function leave(plan: Plan, state: CoreState): boolean {
     if (waits) tellPhase(state, phase, 'withdraw', { summary: null });
     else if (record.state === 'running') letGo(phaseOf(plan, phase), state);
   }
-  if (state.stack.length === 0) moveRun(state, 'stop', { because, verdict: runVerdict(state) });
-  else moveRun(state, 'unwind', { because, verdict: runVerdict(state) });
+  // What was well until people ended it is no pass: the run came to no verdict.
+  const verdict = runVerdict(state);
+  const found = verdict === 'pass' || verdict === 'warn' ? {} : { verdict };
+  moveRun(state, state.stack.length === 0 ? 'stop' : 'unwind', { because, ...found });
   return true;
 }
 

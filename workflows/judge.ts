@@ -50,11 +50,21 @@ export function judge(plan: Plan, state: CoreState, decision: Decision, now: num
 
 const short = (hash: string | null): string => (hash ?? 'unknown').slice(0, 12);
 
+/** Why a name is none that people approve. */
+function unasked(plan: Plan, step: string): string {
+  const isKnown = plan.steps.some(({ id, block }) => id === step || block === step);
+  const asking = Object.keys(plan.approvals).filter((name) => plan.approvals[name]?.skip !== true);
+  const others = asking.length === 0 ? 'This plan asks for none.' : `Asked for are ${listNames(asking)}.`;
+  const why = isKnown ? `${step} asks for no approval.` : `The plan has no step '${step}'.`;
+  return `${why} ${others} Nothing was counted.`;
+}
+
 function judgeVote(plan: Plan, state: CoreState, decision: Decision, now: number): Refused | undefined {
   const step = decision.subject ?? '';
   const approval = state.approvals[step];
   const asked = plan.approvals[step];
-  if (approval === undefined || asked === undefined || approval.state === 'opening') {
+  if (asked === undefined) return refuse('NotAsked', unasked(plan, step));
+  if (approval === undefined || approval.state === 'opening') {
     return refuse(
       'NotAsked',
       `${step} does not wait for an approval yet. Nothing was counted; you will be asked.`,

@@ -64,7 +64,7 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
       touched = true;
       return answer;
     },
-    { validator: check },
+    { validator: (told) => check(assertDecision(told)) },
   );
 
   const start = (act: Act): void => {
@@ -129,6 +129,23 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
       await condition(() => inbox.length > 0 || touched || refused !== undefined);
       if (refused !== undefined) throw refused;
     }
+  });
+}
+
+/** Anybody who reaches Temporal can send anything. */
+function assertDecision(told: unknown): Decision {
+  if (
+    told !== null &&
+    typeof told === 'object' &&
+    'id' in told &&
+    typeof told.id === 'string' &&
+    'kind' in told
+  )
+    return told as Decision;
+  throw ApplicationFailure.create({
+    type: 'ApprovalMissing',
+    message: 'A decision is told as its door wrote it. Decide through the API, Slack or the console.',
+    nonRetryable: true,
   });
 }
 

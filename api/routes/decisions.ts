@@ -5,7 +5,7 @@ import type { Environment } from '../../procedures/environment.ts';
 import type { Json } from '../../procedures/plan.ts';
 import type { RunDetail } from '../../store/types.ts';
 import type { DecisionAnswer } from '../../workflows/messages.ts';
-import { listNames } from '../../workflows/approvals.ts';
+import { listNames, stillNeeded } from '../../workflows/approvals.ts';
 import {
   type ApiContext,
   type ApiDeps,
@@ -265,15 +265,20 @@ async function checkVoter(
   if (groupsOf(environment, person).length > 0) return;
   const isNamed = Object.hasOwn(environment.people, person);
   if (!isNamed) return;
-  const groups = Object.keys(run.approvals.find((approval) => approval.step === step)?.from ?? {});
+  const from = run.approvals.find((approval) => approval.step === step)?.from ?? {};
+  const groups = Object.keys(from);
+  const needed = stillNeeded(from, environment.groups, [run.requester]);
   const [code, detail] =
     person === run.requester
-      ? (['RequesterCannotApprove', `You asked for run ${run.run}, so you cannot approve it.`] as const)
+      ? ([
+          'RequesterCannotApprove',
+          `You asked for run ${run.run}, so you cannot approve it.${needed === '' ? '' : ` Needed: ${needed}.`}`,
+        ] as const)
       : ([
           'NotInGroup',
           groups.length === 0
             ? `${step} is decided by members of a group; you are in none.`
-            : `${step} asks ${listNames(groups)}; you are in ${groups.length === 1 ? 'no such group' : groups.length === 2 ? 'neither' : 'none'}.`,
+            : `${step} asks ${listNames(groups)}; you are in ${groups.length === 1 ? 'no such group' : groups.length === 2 ? 'neither' : 'none'}. Needed: ${needed}.`,
         ] as const);
   await deps.store.refused({
     environment: run.environment,

@@ -43,11 +43,12 @@ export function eventLine(event: EventWire, style: Style): string | null {
 
 function decisionLine(style: Style, at: string, text: (key: string) => string | null): string | null {
   if (text('row') === 'approval') {
-    return join(
-      style,
-      `${at}approval of ${text('step') ?? text('phase') ?? ''} is ${text('state') ?? ''}`,
-      [],
-    );
+    const approval = `${at}approval of ${text('step') ?? ''}`;
+    if (text('reminder') !== null) return join(style, `${approval} still waits`, []);
+    if (text('escalatedTo') !== null)
+      return join(style, `${approval} still waits: calling ${text('escalatedTo')}`, []);
+    const how = text('brokeGlass') === null ? '' : ' by broken glass';
+    return join(style, `${approval} is ${text('state') ?? ''}${how}`, []);
   }
   const [person, kind] = [text('person') ?? text('actor'), text('kind')];
   if (person === null || kind === null) return null;
