@@ -37,17 +37,22 @@ export function eventLine(event: EventWire, style: Style): string | null {
       text('waitingFor'),
     ]);
   }
-  if (event.event === 'decision') return decisionLine(style, at, text);
+  if (event.event === 'decision') return decisionLine(style, at, text, (key) => Object.hasOwn(data, key));
   return null;
 }
 
-function decisionLine(style: Style, at: string, text: (key: string) => string | null): string | null {
+function decisionLine(
+  style: Style,
+  at: string,
+  text: (key: string) => string | null,
+  isTold: (key: string) => boolean,
+): string | null {
   if (text('row') === 'approval') {
     const approval = `${at}approval of ${text('step') ?? ''}`;
-    if (text('reminder') !== null) return join(style, `${approval} still waits`, []);
+    if (isTold('reminder')) return join(style, `${approval} still waits`, []);
     if (text('escalatedTo') !== null)
       return join(style, `${approval} still waits: calling ${text('escalatedTo')}`, []);
-    const how = text('brokeGlass') === null ? '' : ' by broken glass';
+    const how = isTold('brokeGlass') ? ' by broken glass' : '';
     return join(style, `${approval} is ${text('state') ?? ''}${how}`, []);
   }
   const [person, kind] = [text('person') ?? text('actor'), text('kind')];

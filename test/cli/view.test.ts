@@ -224,6 +224,15 @@ describe('a line an event', () => {
     expect(line('decision', { row: 'approval', step: 'database', state: 'open' })).toBe(
       '01:16:40  approval of database is open',
     );
+    expect(line('decision', { row: 'approval', step: 'database', state: 'open', reminder: 2 })).toBe(
+      '01:16:40  approval of database still waits',
+    );
+    expect(line('decision', { row: 'approval', step: 'database', state: 'open', escalatedTo: 'owner' })).toBe(
+      '01:16:40  approval of database still waits: calling owner',
+    );
+    expect(
+      line('decision', { row: 'approval', step: 'keep', state: 'granted', brokeGlass: ['ana', 'ben'] }),
+    ).toBe('01:16:40  approval of keep is granted by broken glass');
     expect(line('decision', { row: 'decision', person: 'ana', kind: 'approve', subject: 'database' })).toBe(
       '01:16:40  ana says approve database',
     );
