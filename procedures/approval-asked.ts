@@ -1,6 +1,6 @@
 /** What an approval asks, as runbooks and environment files write it, and how the two are put together. */
 import { z } from 'zod';
-import type { ApprovalAsked } from './environment.ts';
+import type { ApprovalAsked, Environment } from './environment.ts';
 import {
   APPROVAL_EXPIRES_MS,
   APPROVAL_EXPIRES_MS_MAX,
@@ -9,13 +9,14 @@ import {
   MINUTE_MS,
   SECOND_MS,
 } from './limits.ts';
-import type { Approval } from './plan.ts';
-import { durationSchema, exact, later, nameSchema, refusedKey } from './schema.ts';
+import type { Approval, Emergency } from './plan.ts';
+import { durationSchema, exact, nameSchema, refusedKey } from './schema.ts';
 
 /** Votes that one group can be asked for. */
 const VOTES_A_GROUP_MAX = 20;
 
-const fromSchema = z
+/** Votes that each group must give. */
+export const fromSchema = z
   .record(nameSchema, z.int('a count, such as 1').min(1, 'at least 1').max(VOTES_A_GROUP_MAX), {
     error: (issue) =>
       issue.code === 'invalid_type' ? 'a count for each group, as in { sre: 1, owner: 1 }' : undefined,
@@ -38,26 +39,27 @@ export const approvalSchema = exact({
   remindEvery: durationSchema({ ms: MINUTE_MS }, { ms: APPROVAL_EXPIRES_MS_MAX })
     .exactOptional()
     .describe('Time between two reminders. Default 30m.'),
-  comment: later(
-    'comment comes with a later version: a reason is optional to approve and required to reject.',
-    'take it away',
-  ),
+  comment: z
+    .enum(['optional', 'required'])
+    .exactOptional()
+    .describe('Whether who approves must say why; who rejects always must. Default optional.'),
   atLeast: refusedKey({
     message: 'atLeast is not how votes are counted, expected a count for each group under from.',
     hint: 'write  from: { sre: 1, owner: 1 }',
   }),
 })
-  .transform(({ from, via, expires, remindEvery }): ApprovalAsked => ({
+  .transform(({ from, via, expires, remindEvery, comment }): ApprovalAsked => ({
     from,
     ...(via === undefined ? {} : { via }),
     ...(expires === undefined ? {} : { expiresMs: expires }),
     ...(remindEvery === undefined ? {} : { remindEveryMs: remindEvery }),
+    ...(comment === undefined ? {} : { comment }),
   }))
   .describe('Who must give leave.');
 
 /**
  * The least that the environment asks and what the runbook adds: of each group the greater count, of the times the
- * shorter, of the doors the narrower. `doors` where the two name different doors, so that nobody could answer.
+ * shorter, of the doors the narrower, and a comment where one asks for it. `doors` where the two name different doors, so that nobody could answer.
  */
 export function mergeApprovals(
   least: ApprovalAsked | undefined,
@@ -68,12 +70,8 @@ export function mergeApprovals(
   if (asked.length === 0) return undefined;
   const doors = new Set(asked.map(({ via }) => via ?? 'any').filter((via) => via !== 'any'));
   if (doors.size > 1) return 'doors';
-  const from: Record<string, number> = {};
-  for (const [group, count] of asked.flatMap((one) => Object.entries(one.from))) {
-    from[group] = Math.max(from[group] ?? 0, count);
-  }
   return {
-    from,
+    from: greaterCounts(asked.map((one) => one.from)),
     expiresMs: Math.min(
       ...asked.map(({ expiresMs }) => expiresMs ?? Infinity),
       asked.some(hasExpiry) ? Infinity : APPROVAL_EXPIRES_MS,
@@ -84,7 +82,31 @@ export function mergeApprovals(
       asked.some(hasReminder) ? Infinity : APPROVAL_REMIND_MS,
     ),
     freshMs: INSPECT_FRESH_MS,
+    ...(asked.some(({ comment }) => comment === 'required') ? { comment: 'required' } : {}),
     ...where,
+  };
+}
+
+/** Of each group the greater count. */
+export function greaterCounts(all: readonly Readonly<Record<string, number>>[]): Record<string, number> {
+  const from: Record<string, number> = {};
+  for (const [group, count] of all.flatMap((one) => Object.entries(one))) {
+    from[group] = Math.max(from[group] ?? 0, count);
+  }
+  return from;
+}
+
+/** With what the environment and an emergency add to every approval. */
+export function completed(
+  approval: Approval,
+  { approvals: { escalate, breakGlass } }: Environment,
+  emergency: Emergency | undefined,
+): Approval {
+  return {
+    ...approval,
+    ...(emergency === undefined ? {} : { from: greaterCounts([approval.from, emergency.from]) }),
+    ...(escalate === undefined ? {} : { escalate }),
+    ...(breakGlass === undefined ? {} : { breakGlass }),
   };
 }
 

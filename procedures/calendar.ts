@@ -3,10 +3,17 @@
  * for, and nowhere else: a run that is on goes on, and nothing that takes effects back ever asks for a date.
  */
 import { z } from 'zod';
-import { exact, later, lineSchema } from './schema.ts';
+import { fromSchema } from './approval-asked.ts';
+import { exact, lineSchema } from './schema.ts';
 
 /** Times in milliseconds since 1970; `toMs` is the first moment after it. */
-export type ChangeFreeze = { name: string; fromMs: number; toMs: number };
+export type ChangeFreeze = {
+  name: string;
+  fromMs: number;
+  toMs: number;
+  /** Whom a plan asks at least that is made to start inside it. Missing: nothing starts inside it. */
+  emergency?: { from: Record<string, number> };
+};
 
 const INSTANT =
   /^(\d{4})-(\d{2})-(\d{2})[Tt](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,3})\d*)?)?([Zz]|[+-]\d{2}:\d{2})$/;
@@ -54,17 +61,21 @@ export const changeFreezesSchema = z
       name: lineSchema(60).describe('What people call it.'),
       from: instantSchema.describe('From this moment on no run starts.'),
       to: instantSchema.describe('From this moment on runs start again.'),
-      emergency: later(
-        'emergency comes with a later version: no run starts inside a change freeze.',
-        'take it away',
-      ),
+      emergency: exact({ from: fromSchema.describe('Votes that each group must give at least.') })
+        .exactOptional()
+        .describe('Who must give leave to a plan that starts inside it all the same. Default: nobody can.'),
     })
       .refine(({ from, to }) => from < to, {
         path: ['to'],
         error: 'The change freeze ends before it begins, expected a time after from.',
         params: { hint: 'turn the two around' },
       })
-      .transform(({ name, from, to }): ChangeFreeze => ({ name, fromMs: from, toMs: to })),
+      .transform(({ name, from, to, emergency }): ChangeFreeze => ({
+        name,
+        fromMs: from,
+        toMs: to,
+        ...(emergency === undefined ? {} : { emergency }),
+      })),
     'a list of change freezes',
   )
   .max(FREEZES_MAX, `at most ${FREEZES_MAX} change freezes`);

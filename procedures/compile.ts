@@ -6,6 +6,7 @@
  */
 import { Collector } from './collector.ts';
 import type { Environment } from './environment.ts';
+import { type EmergencyAsked, emergencyOf } from './emergency.ts';
 import { checkBranches, entriesOf, orderPhases } from './entries.ts';
 import { leaveToSkip } from './leave-to-skip.ts';
 import { PHASES_MAX } from './limits.ts';
@@ -25,6 +26,8 @@ export type CompileInput = {
   environment: Environment;
   /** Params of the run by name. */
   params: Readonly<Record<string, Json>>;
+  /** The plan is meant to be started inside a change freeze. */
+  emergency?: EmergencyAsked;
   /** sha256 of canonical JSON. */
   digest: (json: Json) => string;
 };
@@ -65,15 +68,17 @@ export function compile(input: CompileInput): Plan {
   }
   const entries = entriesOf(planned, runbook.blocks);
   orderPhases(entries, phases);
+  const emergency = emergencyOf(input.emergency, environment, found);
   checkBranches(entries, phases, found);
   checkObjectives(entries, phases, runbook, found);
-  const approvals = placeApprovals(entries, phases, environment, found);
-  const skips = leaveToSkip(entries, phases, { environment, asked: approvals }, found);
+  const approvals = placeApprovals(entries, phases, { environment, emergency }, found);
+  const skips = leaveToSkip(entries, phases, { environment, emergency, asked: approvals }, found);
   const windows = placeWindows(planned, phases, environment);
   found.finish();
   return {
     ...assemble(input, params.values, planned, phases),
     approvals: { ...approvals, ...skips },
+    ...(emergency === undefined ? {} : { emergency }),
     ...(Object.keys(windows).length === 0 ? {} : { windows }),
     ...(leftOut.length === 0 ? {} : { leftOut }),
   };

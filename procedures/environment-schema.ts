@@ -4,12 +4,12 @@ import { approvalSchema } from './approval-asked.ts';
 import { changeFreezesSchema } from './calendar.ts';
 import { commandTargetSchema } from './command-target.ts';
 import type { Environment, Target } from './environment.ts';
-import { SECOND_MS } from './limits.ts';
+import { APPROVAL_EXPIRES_MS_MAX, SECOND_MS } from './limits.ts';
 import { nearest } from './nearest.ts';
 import type { Problem } from './problem.ts';
 import { LATER_MARK, durationSchema, exact, later, lineSchema, listOr, nameSchema } from './schema.ts';
 import { secretSchema } from './secret-ref.ts';
-import { DURATION_MS_MAX } from './units.ts';
+import { DURATION_MS_MAX, writeDuration } from './units.ts';
 import { windowsSchema } from './windows.ts';
 import type { Path, Source } from './yaml.ts';
 
@@ -139,6 +139,31 @@ const targetSchema = z.discriminatedUnion(
   },
 );
 
+const ESCALATIONS_MAX = 5;
+
+const escalateSchema = z
+  .array(
+    exact({
+      after: durationSchema({ ms: SECOND_MS }, { ms: APPROVAL_EXPIRES_MS_MAX }).describe(
+        'Time from asking to calling this group.',
+      ),
+      to: nameSchema.describe('The group that is called.'),
+    }).transform(({ after, to }) => ({ afterMs: after, to })),
+    'a list, as in [{ after: 1h, to: owner }]',
+  )
+  .min(1, 'at least 1 group')
+  .max(ESCALATIONS_MAX, `at most ${ESCALATIONS_MAX} groups`)
+  .superRefine((calls, context) => {
+    for (const [index, { afterMs }] of calls.entries()) {
+      const before = calls[index - 1];
+      if (before === undefined || before.afterMs < afterMs) continue;
+      const message = `The group is called after ${writeDuration(afterMs)}, expected more than the ${writeDuration(before.afterMs)} of the one above.`;
+      const params = { hint: 'write them in the order in which they are called' };
+      context.addIssue({ code: 'custom', path: [index, 'after'], message, params });
+    }
+  })
+  .describe('Who is called when nobody has decided. It never changes who may approve.');
+
 const peopleList = z.array(nameSchema).max(1_000);
 
 const groupSchema = z
@@ -179,7 +204,13 @@ export const environmentSchema = exact({
     })
       .default({})
       .describe('The least that is asked for a step, by its greatest effect; a runbook can only add.'),
-    escalate: later('escalate comes with a later version.', 'take it away'),
+    escalate: escalateSchema.exactOptional(),
+    breakGlass: z
+      .boolean()
+      .exactOptional()
+      .describe(
+        'Two people who may approve, each with a reason, may stand for everybody who is asked; the run stays marked. Default false.',
+      ),
   })
     .default({ least: {} })
     .describe('What must be approved.'),
@@ -215,7 +246,11 @@ export const environmentSchema = exact({
     people,
     roles,
     groups,
-    approvals: { least: approvals.least },
+    approvals: {
+      least: approvals.least,
+      ...(approvals.escalate === undefined ? {} : { escalate: approvals.escalate }),
+      ...(approvals.breakGlass === true ? { breakGlass: true } : {}),
+    },
     ...(retention === undefined ? {} : { retention: { leastMs: retention.least } }),
     ...(windows === undefined ? {} : { windows }),
     ...(changeFreezes === undefined ? {} : { changeFreezes }),
@@ -262,6 +297,14 @@ export function environmentProblems(environment: Environment, source: Source): P
   for (const [effect, asked] of Object.entries(environment.approvals.least)) {
     for (const group of Object.keys(asked.from)) {
       check('group', group, groups, ['approvals', 'least', effect, 'from', group], 'key');
+    }
+  }
+  for (const [index, { to }] of (environment.approvals.escalate ?? []).entries()) {
+    check('group', to, groups, ['approvals', 'escalate', index, 'to'], 'value');
+  }
+  for (const [index, { emergency }] of (environment.changeFreezes ?? []).entries()) {
+    for (const group of Object.keys(emergency?.from ?? {})) {
+      check('group', group, groups, ['changeFreezes', index, 'emergency', 'from', group], 'key');
     }
   }
   return problems;

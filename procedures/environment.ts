@@ -74,6 +74,8 @@ export type ApprovalAsked = {
   via?: 'any' | 'slack' | 'api';
   expiresMs?: number;
   remindEveryMs?: number;
+  /** Whether who approves must say why. Default optional. */
+  comment?: 'optional' | 'required';
 };
 
 export type Environment = {
@@ -85,7 +87,13 @@ export type Environment = {
   people: Record<string, { email?: string; slack?: string }>;
   roles: Record<RoleName, string[]>;
   groups: Record<string, string[]>;
-  approvals: { least: Partial<Record<LeastEffect, ApprovalAsked>> };
+  approvals: {
+    least: Partial<Record<LeastEffect, ApprovalAsked>>;
+    /** Groups that are called one after the other while nobody has decided. */
+    escalate?: { afterMs: number; to: string }[];
+    /** Two people and a reason may stand for everybody who is asked. */
+    breakGlass?: true;
+  };
   retention?: { leastMs: number };
   /** Hours in which a step may start. */
   windows?: Record<string, Window>;

@@ -3,20 +3,27 @@
  * operator alone cannot: the people are asked who decide about the greatest effect of the plan. No phase waits for this
  * approval; it is opened when an operator asks to skip.
  */
-import { mergeApprovals } from './approval-asked.ts';
+import { completed, mergeApprovals } from './approval-asked.ts';
 import type { Collector } from './collector.ts';
 import type { ApprovalAsked, Environment } from './environment.ts';
 import type { PlannedEntry } from './entries.ts';
 import { greatestEffect, phaseId } from './phases.ts';
-import type { Approval, Phase } from './plan.ts';
+import type { Approval, Emergency, Phase } from './plan.ts';
 import type { PlannedStep } from './plan-steps.ts';
 import { quorumPossibleForAnyone } from './quorum.ts';
+
+type Asked = {
+  environment: Environment;
+  emergency: Emergency | undefined;
+  /** The approvals of steps and blocks. */
+  asked: Readonly<Record<string, Approval>>;
+};
 
 /** By the id of the phase; nothing where nobody is asked. Notes what nobody could give. */
 export function leaveToSkip(
   entries: readonly PlannedEntry[],
   phases: readonly Phase[],
-  { environment, asked }: { environment: Environment; asked: Readonly<Record<string, Approval>> },
+  { environment, emergency, asked }: Asked,
   found: Collector,
 ): Record<string, Approval> {
   const effect = greatestEffect(phases.map((phase) => phase.effect));
@@ -25,8 +32,9 @@ export function leaveToSkip(
   const approvals: Record<string, Approval> = {};
   for (const entry of entries) {
     for (const planned of entry.steps) {
-      const quorum = planned.belowPointOfNoReturn ? asked[line?.id ?? ''] : merged(least, entry.approval);
-      if (quorum === undefined) continue;
+      const own = planned.belowPointOfNoReturn ? asked[line?.id ?? ''] : merged(least, entry.approval);
+      if (own === undefined) continue;
+      const quorum = completed(own, environment, emergency);
       for (const id of guardsOf(planned)) {
         const impossible = quorumPossibleForAnyone(`Leave to skip ${id}`, quorum, environment);
         if (impossible !== undefined) {

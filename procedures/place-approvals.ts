@@ -3,25 +3,30 @@
  * of what its environment asks at least and what the runbook adds. A point of no return asks for itself and for every step
  * below it.
  */
-import { mergeApprovals } from './approval-asked.ts';
+import { completed, mergeApprovals } from './approval-asked.ts';
 import type { Collector } from './collector.ts';
 import type { ApprovalAsked, Environment } from './environment.ts';
 import type { PlannedEntry } from './entries.ts';
 import { nearest } from './nearest.ts';
 import { greatestEffect } from './phases.ts';
-import { type Approval, type Phase, isWait } from './plan.ts';
+import { type Approval, type Emergency, type Phase, isWait } from './plan.ts';
 import { quorumPossibleForAnyone } from './quorum.ts';
 import { listOr } from './schema.ts';
 import type { Path } from './yaml.ts';
+
+type Where = { environment: Environment; emergency: Emergency | undefined };
 
 /** The approvals of the plan, by step or block. Sets `waitsFor` of the phases that wait; notes what cannot stand or can never be given. */
 export function placeApprovals(
   entries: readonly PlannedEntry[],
   phases: readonly Phase[],
-  environment: Environment,
+  where: Where,
   found: Collector,
 ): Record<string, Approval> {
+  const { environment, emergency } = where;
   const approvals: Record<string, Approval> = {};
+  /** Entries whose effects would ask nobody. */
+  const unasked: Gates[] = [];
   for (const [index, entry] of entries.entries()) {
     const own = phasesOf(entry, phases);
     if (!mayAsk(entry, own, found)) continue;
@@ -36,21 +41,39 @@ export function placeApprovals(
     if (approval === 'doors') {
       const message = `The runbook asks via ${entry.approval?.via} and the environment via ${least?.via}, expected one door.`;
       found.add([...entry.path, 'approval', 'via'], { message, hint: 'take via away' });
-      continue;
-    }
-    if (approval === undefined) {
-      if (isLine) refuseUnasked(entry.path, environment, found);
-      continue;
-    }
-    const impossible = quorumPossibleForAnyone(entry.id, approval, environment);
-    if (impossible !== undefined) {
-      const hint = `add people in environment ${environment.environment}, or ask for fewer votes`;
-      found.add([...entry.path, 'approval'], { code: 'QuorumImpossible', message: impossible, hint });
-    }
-    approvals[entry.id] = approval;
-    for (const gate of gates) gate.waitsFor = { ...gate.waitsFor, approval: entry.id };
+    } else if (approval !== undefined) {
+      approvals[entry.id] = asks({ entry, gates, covers, leading }, approval, where, found);
+    } else if (isLine) refuseUnasked(entry.path, environment, found);
+    else unasked.push({ entry, gates, covers, leading });
   }
-  return approvals;
+  const [first] = unasked;
+  const isAsked = phases.some(
+    ({ effect, waitsFor }) => effect !== 'none' && waitsFor?.approval !== undefined,
+  );
+  if (emergency === undefined || first === undefined || isAsked) return approvals;
+  const { entry, covers, leading } = first;
+  const approval = mergeApprovals({ from: emergency.from }, undefined, { covers, leading });
+  if (approval === undefined || approval === 'doors') return approvals;
+  return { ...approvals, [entry.id]: asks(first, approval, where, found) };
+}
+
+type Gates = { entry: PlannedEntry; gates: readonly Phase[]; covers: string[]; leading: string[] };
+
+/** The approval with what is added to every one; the gates wait for it. Notes one that nobody could give. */
+function asks(
+  { entry, gates }: Gates,
+  merged: Approval,
+  { environment, emergency }: Where,
+  found: Collector,
+): Approval {
+  const approval = completed(merged, environment, emergency);
+  const impossible = quorumPossibleForAnyone(entry.id, approval, environment);
+  if (impossible !== undefined) {
+    const hint = `add people in environment ${environment.environment}, or ask for fewer votes`;
+    found.add([...entry.path, 'approval'], { code: 'QuorumImpossible', message: impossible, hint });
+  }
+  for (const gate of gates) gate.waitsFor = { ...gate.waitsFor, approval: entry.id };
+  return approval;
 }
 
 function phasesOf({ steps }: PlannedEntry, phases: readonly Phase[]): Phase[] {

@@ -141,6 +141,9 @@ export type PlannedTarget = {
 
 export type Fingerprint = { target: string; pool: string; call: Call; limits: Limits };
 
+/** A plan that may be started inside change freezes: why, inside which, and whom it asks at least. */
+export type Emergency = { reason: string; freezes: string[]; from: Record<string, number> };
+
 export type Plan = {
   version: 1;
   /** A check of a plan: only what can be looked at without changing anything. */
@@ -156,6 +159,8 @@ export type Plan = {
   approvals: Record<string, Approval>;
   /** The windows of the environment that steps wait for. */
   windows?: Record<string, Window>;
+  /** Missing where it is not made for an emergency: it starts inside no change freeze then. */
+  emergency?: Emergency;
   targets: Record<string, PlannedTarget>;
   /** Taken before the first effect and again after unwinding. */
   fingerprints: Fingerprint[];

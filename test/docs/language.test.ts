@@ -24,7 +24,6 @@ const AWAITED = [
   'steps.when.below',
   'steps.when.atLeast',
   'steps.when.atMost',
-  'steps.approval.comment',
   'followUp',
 ];
 

@@ -138,6 +138,31 @@ test.each([
     "'boss' is no group of this file, expected nothing.",
   ],
   [
+    'a call of an unknown group',
+    'environment: x\napprovals: { escalate: [{ after: 1h, to: boss }] }',
+    "'boss' is no group of this file, expected nothing.",
+  ],
+  [
+    'a call before the one above it',
+    'environment: x\ngroups: { sre: [] }\napprovals: { escalate: [{ after: 1h, to: sre }, { after: 60m, to: sre }] }',
+    'The group is called after 1h, expected more than the 1h of the one above.',
+  ],
+  [
+    'a sixth call',
+    `environment: x\napprovals: { escalate: [${'{ after: 1h, to: sre }, '.repeat(6)}] }`,
+    'approvals.escalate is a list, expected at most 5 groups.',
+  ],
+  [
+    'an escalation without a call',
+    'environment: x\napprovals: { escalate: [] }',
+    'approvals.escalate is a list, expected at least 1 group.',
+  ],
+  [
+    'an emergency path of an unknown group',
+    "environment: x\nchangeFreezes: [{ name: a, from: '2026-12-18T00:00Z', to: '2027-01-04T00:00Z', emergency: { from: { boss: 1 } } }]",
+    "'boss' is no group of this file, expected nothing.",
+  ],
+  [
     'an effect that there is not',
     'environment: x\napprovals: { least: { dear: { from: { sre: 1 } } } }',
     "'dear' is not a key in approvals.least, expected reversible, costly or irreversible.",
@@ -152,12 +177,7 @@ test.each([
 });
 
 test.each([
-  [
-    "changeFreezes: [{ name: a, from: '2026-12-18T00:00Z', to: '2027-01-04T00:00Z', emergency: { from: { sre: 1 } } }]",
-    'emergency comes with a later version: no run starts inside a change freeze.',
-  ],
   ['slack: { channel: C0 }', 'slack comes with a later version.'],
-  ['approvals: { escalate: [] }', 'escalate comes with a later version.'],
   [
     "targets: { a: { kind: http, url: 'http://h', metrics: m } }",
     'metrics comes with a later version of the http target.',
