@@ -1,9 +1,10 @@
 /** Fills `$(step.output)` in a call's params from the outputs of done phases. Typed substitution, no logic. */
 import type { Json } from '../procedures/plan.ts';
+import { REFERENCE_PATTERN } from '../procedures/references.ts';
 import { fail } from './lib/fail.ts';
 
-const WHOLE = /^\$\(([a-z][a-z0-9-]*)\.([A-Za-z][A-Za-z0-9]*)\)$/;
-const WITHIN = /(\$?)\$\(([a-z][a-z0-9-]*)\.([A-Za-z][A-Za-z0-9]*)\)/g;
+const WHOLE = new RegExp(`^\\$\\(${REFERENCE_PATTERN}\\)$`);
+const WITHIN = new RegExp(`(\\$?)\\$\\(${REFERENCE_PATTERN}\\)`, 'g');
 
 /** A string that is one reference becomes the output with its type; within a text it is written out. `$$(` stays a literal `$(`. */
 export function fill(value: Json, outputs: Record<string, Record<string, Json>>): Json {

@@ -8,7 +8,10 @@ const evidence = z.string().regex(/^[0-9a-f]{64}$/, 'expected the 64 hex digits 
 const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,63}$/, 'expected a name of a-z, 0-9 and -');
 const phaseId = z
   .string()
-  .regex(/^@?[a-z][a-z0-9-]{0,63}(\/[a-z][a-z0-9-]{0,63})?$/, "expected 'step' or 'step/phase'");
+  .regex(
+    /^@?[a-z][a-z0-9-]{0,63}(\.[a-z][a-z0-9-]{0,63}){0,5}(\/[a-z][a-z0-9-]{0,63})?$/,
+    "expected 'step' or 'step/phase'",
+  );
 const reason = z.string().trim().min(10, 'Write at least 10 characters.').max(500);
 const jsonValue = z.unknown().openapi({ description: 'Any JSON value' });
 
@@ -320,7 +323,7 @@ export const RunDetailAnswer = z
 export const DecisionRequest = z
   .discriminatedUnion('decision', [
     z.strictObject({
-      step: name,
+      step: phaseId,
       decision: z.literal('approve'),
       plan: digest,
       evidence: evidence.optional(),
@@ -329,7 +332,7 @@ export const DecisionRequest = z
       breakGlass: z.literal(true).optional(),
     }),
     z.strictObject({
-      step: name,
+      step: phaseId,
       decision: z.literal('reject'),
       plan: digest,
       evidence: evidence.optional(),

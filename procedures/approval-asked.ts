@@ -58,15 +58,14 @@ export const approvalSchema = exact({
   .describe('Who must give leave.');
 
 /**
- * The least that the environment asks and what the runbook adds: of each group the greater count, of the times the
+ * The least that the environment asks and what runbooks add: of each group the greater count, of the times the
  * shorter, of the doors the narrower, and a comment where one asks for it. `doors` where the two name different doors, so that nobody could answer.
  */
 export function mergeApprovals(
-  least: ApprovalAsked | undefined,
-  added: ApprovalAsked | undefined,
+  all: readonly (ApprovalAsked | undefined)[],
   where: Pick<Approval, 'covers' | 'leading'>,
 ): Approval | 'doors' | undefined {
-  const asked = [least, added].filter((one) => one !== undefined);
+  const asked = all.filter((one) => one !== undefined);
   if (asked.length === 0) return undefined;
   const doors = new Set(asked.map(({ via }) => via ?? 'any').filter((via) => via !== 'any'));
   if (doors.size > 1) return 'doors';

@@ -8,6 +8,7 @@
  */
 import { MINUTE_MS } from './limits.ts';
 import { type Json, type Phase, type Plan, type Step, isWait } from './plan.ts';
+import { REFERENCE_PATTERN } from './references.ts';
 import { listAnd } from './schema.ts';
 import { writeDuration } from './units.ts';
 
@@ -77,14 +78,14 @@ const WAITS = {
   'point-of-no-return': 'it is the point of no return',
 } as const;
 
+const REFERENCE = new RegExp(`(?<!\\$)\\$\\(${REFERENCE_PATTERN}\\)`, 'g');
+
 /** Ids of the steps whose outputs stand in a value. */
 function referencesOf(value: Json): string[] {
   if (Array.isArray(value)) return value.flatMap(referencesOf);
   if (value !== null && typeof value === 'object') return Object.values(value).flatMap(referencesOf);
   if (typeof value !== 'string') return [];
-  return [...value.matchAll(/(?<!\$)\$\(([a-z][a-z0-9-]*)\.[A-Za-z][A-Za-z0-9]*\)/g)].map(
-    ([, step = '']) => step,
-  );
+  return [...value.matchAll(REFERENCE)].map(([, step = '']) => step);
 }
 
 /** Named field by field: what a plan may hold besides is about effects, and a check has none. */

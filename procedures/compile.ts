@@ -8,6 +8,7 @@ import { Collector } from './collector.ts';
 import type { Environment } from './environment.ts';
 import { type EmergencyAsked, emergencyOf } from './emergency.ts';
 import { checkBranches, entriesOf, orderPhases } from './entries.ts';
+import { type Runbooks, expand } from './include.ts';
 import { leaveToSkip } from './leave-to-skip.ts';
 import { PHASES_MAX } from './limits.ts';
 import { checkObjectives } from './objectives.ts';
@@ -18,7 +19,7 @@ import { type PlannedStep, checkSteps, planSteps } from './plan-steps.ts';
 import { placeApprovals } from './place-approvals.ts';
 import { checkWindows, placeWindows, windowOf } from './place-windows.ts';
 import type { Runbook } from './runbook.ts';
-import { stepsLeftOut } from './when.ts';
+import { joinSources } from './sources.ts';
 import { pointerOf } from './yaml.ts';
 
 export type CompileInput = {
@@ -26,6 +27,8 @@ export type CompileInput = {
   environment: Environment;
   /** Params of the run by name. */
   params: Readonly<Record<string, Json>>;
+  /** Shipped runbooks, for steps that use one. Default none. */
+  runbooks?: Runbooks;
   /** The plan is meant to be started inside a change freeze. */
   emergency?: EmergencyAsked;
   /** sha256 of canonical JSON. */
@@ -35,7 +38,8 @@ export type CompileInput = {
 /** Throws PlanProblem with everything that is wrong; nothing else is thrown for any runbook, environment and params. */
 export function compile(input: CompileInput): Plan {
   const { runbook, environment } = input;
-  const found = new Collector(runbook.source);
+  const sources = joinSources(runbook.source);
+  const found = new Collector(sources);
   const params = takeParams(runbook.params, input.params);
   for (const { param, isDeclared, message, hint } of params.wrong) {
     const path = isDeclared ? ['params', param] : ['params'];
@@ -49,12 +53,16 @@ export function compile(input: CompileInput): Plan {
   }
   found.finish();
 
-  const leftOut = stepsLeftOut(runbook, params.values);
-  if (leftOut.length === runbook.steps.length) {
+  const { steps, blocks, leftOut, includes } = expand(runbook, params.values, {
+    runbooks: input.runbooks ?? (() => undefined),
+    sources,
+    found,
+  });
+  if (leftOut.length > 0 && steps.every(({ id }) => leftOut.some((one) => one.id === id))) {
     const message = 'Every step is left out with these params, expected at least one in the plan.';
     found.add(['steps'], { message, hint: 'give other params', part: 'key' });
   }
-  const planned = planSteps(runbook, environment, params.values, leftOut, found);
+  const planned = planSteps(steps, environment, { leftOut, sources }, found);
   checkSteps(planned, found);
   checkWindows(planned, environment, found);
   found.finish();
@@ -66,11 +74,11 @@ export function compile(input: CompileInput): Plan {
     const message = `The runbook has ${phases.length} phases, expected at most ${PHASES_MAX}.`;
     found.add(['steps'], { message, hint: 'write two runbooks', part: 'key' });
   }
-  const entries = entriesOf(planned, runbook.blocks);
+  const entries = entriesOf(planned, blocks);
   orderPhases(entries, phases);
   const emergency = emergencyOf(input.emergency, environment, found);
   checkBranches(entries, phases, found);
-  checkObjectives(entries, phases, runbook, found);
+  checkObjectives(entries, phases, { name: runbook.name, rollback: runbook.rollback, blocks }, found);
   const approvals = placeApprovals(entries, phases, { environment, emergency }, found);
   const skips = leaveToSkip(entries, phases, { environment, emergency, asked: approvals }, found);
   const windows = placeWindows(planned, phases, environment);
@@ -81,7 +89,13 @@ export function compile(input: CompileInput): Plan {
     ...(emergency === undefined ? {} : { emergency }),
     ...(Object.keys(windows).length === 0 ? {} : { windows }),
     ...(leftOut.length === 0 ? {} : { leftOut }),
+    ...includesOf(includes, input.digest),
   };
+}
+
+function includesOf(includes: Record<string, Runbook>, digest: CompileInput['digest']) {
+  const digests = Object.entries(includes).map(([name, { source }]) => [name, digest(source.value)]);
+  return digests.length === 0 ? {} : { includes: Object.fromEntries(digests) as Record<string, string> };
 }
 
 function assemble(

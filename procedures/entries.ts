@@ -1,6 +1,7 @@
 /** The entries of a runbook as they are planned: single steps, and blocks of steps beside each other. */
 import type { Collector } from './collector.ts';
 import type { ApprovalAsked } from './environment.ts';
+import type { Added } from './include.ts';
 import type { Phase } from './plan.ts';
 import type { PlannedStep } from './plan-steps.ts';
 import type { Block } from './runbook.ts';
@@ -12,6 +13,8 @@ export type PlannedEntry = {
   id: string;
   path: Path;
   approval?: ApprovalAsked;
+  /** Approvals that steps around it add. */
+  added: readonly Added[];
   /** One, or the branches of the block. */
   steps: PlannedStep[];
   isBlock: boolean;
@@ -27,11 +30,12 @@ export function entriesOf(planned: readonly PlannedStep[], blocks: readonly Bloc
       continue;
     }
     const block = blocks.find(({ id }) => id === step.block);
-    const { id, path, approval } = block ?? step;
+    const { id, path, approval, added = [] } = block ?? step;
     entries.push({
       id,
       path,
       ...(approval === undefined ? {} : { approval }),
+      added,
       steps: [one],
       isBlock: block !== undefined,
     });
@@ -44,15 +48,18 @@ export function orderPhases(entries: readonly PlannedEntry[], phases: readonly P
   let ends: string[] = [];
   for (const { steps } of entries) {
     const before = ends;
-    ends = [];
+    const branches = new Map<string, string[]>();
     for (const { step } of steps) {
-      let after = before;
+      // Steps of a runbook that stands in a branch come one after the other.
+      const branch = step.branch ?? step.id;
+      let after = branches.get(branch) ?? before;
       for (const phase of phases.filter((one) => one.step === step.id)) {
         phase.after = after;
         after = [phase.id];
       }
-      ends.push(...after);
+      branches.set(branch, after);
     }
+    ends = [...branches.values()].flat();
   }
 }
 
@@ -72,11 +79,12 @@ export function checkBranches(
       const changed = phases.filter((phase) => phase.step === step.id && phase.effect !== 'none');
       const shared = [...new Set(changed.flatMap(({ targets }) => targets))].filter((target) => {
         const owner = owners.get(target);
-        if (owner === undefined) owners.set(target, step.id);
-        return owner !== undefined && owner !== step.id;
+        const branch = step.branch ?? step.id;
+        if (owner === undefined) owners.set(target, branch);
+        return owner !== undefined && owner !== branch;
       });
       if (shared.length === 0) continue;
-      const message = `${step.id} and ${owners.get(shared[0] ?? '')} run beside each other and both change ${listAnd(shared)}, expected one of them.`;
+      const message = `${step.branch ?? step.id} and ${owners.get(shared[0] ?? '')} run beside each other and both change ${listAnd(shared)}, expected one of them.`;
       found.add(path, { code: 'ParallelTargets', message, hint: 'write one of them below the block' });
     }
   }

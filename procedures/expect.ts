@@ -9,6 +9,7 @@
  */
 import { z } from 'zod';
 import type { Json } from './plan.ts';
+import { REFERENCE_PATTERN } from './references.ts';
 import { show } from './schema.ts';
 import { parseDuration } from './units.ts';
 
@@ -79,7 +80,7 @@ export function meets(expectation: Expectation, value: Json | undefined): boolea
   }
 }
 
-const OUTPUT = /(?:^|[^$])\$\([a-z][a-z0-9-]*\.[A-Za-z][A-Za-z0-9]*\)/;
+const OUTPUT = new RegExp(`(?:^|[^$])\\$\\(${REFERENCE_PATTERN}\\)`);
 
 /** Words in a runbook: parsed, or kept as they are where they hold an output of a step. */
 export const expectationSchema = z.unknown().transform((value, context): Expectation | LateExpectation => {

@@ -48,7 +48,6 @@ export const LATER_KINDS: readonly string[] = [
   'gate',
   'load.test',
   'restore.drill',
-  'runbook',
   'storage.cleanup',
   'storage.cutover',
   'traffic.shift',

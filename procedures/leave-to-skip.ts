@@ -32,7 +32,8 @@ export function leaveToSkip(
   const approvals: Record<string, Approval> = {};
   for (const entry of entries) {
     for (const planned of entry.steps) {
-      const own = planned.belowPointOfNoReturn ? asked[line?.id ?? ''] : merged(least, entry.approval);
+      const added = [entry.approval, ...entry.added.map((one) => one.asked)];
+      const own = planned.belowPointOfNoReturn ? asked[line?.id ?? ''] : merged(least, added);
       if (own === undefined) continue;
       const quorum = completed(own, environment, emergency);
       for (const id of guardsOf(planned)) {
@@ -48,13 +49,13 @@ export function leaveToSkip(
   return approvals;
 }
 
-/** Where the two name different doors, that of the environment holds. */
-function merged(least: ApprovalAsked | undefined, added: ApprovalAsked | undefined): Approval | undefined {
+/** Where they name different doors, that of the environment holds. */
+function merged(least: ApprovalAsked | undefined, added: readonly (ApprovalAsked | undefined)[]) {
   const where = { covers: [], leading: [] };
-  const both = mergeApprovals(least, added, where);
-  if (both !== 'doors' || added === undefined) return both === 'doors' ? undefined : both;
-  const { via: _other, ...rest } = added;
-  const narrower = mergeApprovals(least, rest, where);
+  const all = mergeApprovals([least, ...added], where);
+  if (all !== 'doors') return all;
+  const free = added.map((one) => (one === undefined ? undefined : { ...one, via: 'any' as const }));
+  const narrower = mergeApprovals([least, ...free], where);
   return narrower === 'doors' ? undefined : narrower;
 }
 

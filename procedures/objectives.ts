@@ -16,7 +16,7 @@ export type Objective = { withinMs: number; path: Path };
 export function checkObjectives(
   entries: readonly PlannedEntry[],
   phases: readonly Phase[],
-  runbook: Runbook,
+  runbook: Pick<Runbook, 'name' | 'rollback' | 'blocks'>,
   found: Collector,
 ): void {
   const whole: Objective = { withinMs: runbook.rollback.withinMs, path: ['rollback', 'within'] };

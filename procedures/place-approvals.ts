@@ -35,13 +35,13 @@ export function placeApprovals(
     const isLine = entry.steps[0]?.isPointOfNoReturn === true;
     const below = entries.slice(index + 1).flatMap(({ steps }) => steps);
     const covers = (isLine ? below : entry.steps).map(({ step }) => step.id);
-    const gates = entry.steps.flatMap(({ step }) => gateOf(own.filter((phase) => phase.step === step.id)));
-    const leading = gates.flatMap((gate) => leadingOf(gate, own));
-    const approval = mergeApprovals(least, entry.approval, { covers, leading });
-    if (approval === 'doors') {
-      const message = `The runbook asks via ${entry.approval?.via} and the environment via ${least?.via}, expected one door.`;
-      found.add([...entry.path, 'approval', 'via'], { message, hint: 'take via away' });
-    } else if (approval !== undefined) {
+    const branches = branchesOf(entry, own);
+    const gates = branches.flatMap(gateOf);
+    const leading = branches.flatMap(leadingOf);
+    const added = entry.added.map(({ asked }) => asked);
+    const approval = mergeApprovals([least, entry.approval, ...added], { covers, leading });
+    if (approval === 'doors') refuseDoors(entry, least, found);
+    else if (approval !== undefined) {
       approvals[entry.id] = asks({ entry, gates, covers, leading }, approval, where, found);
     } else if (isLine) refuseUnasked(entry.path, environment, found);
     else unasked.push({ entry, gates, covers, leading });
@@ -52,7 +52,7 @@ export function placeApprovals(
   );
   if (emergency === undefined || first === undefined || isAsked) return approvals;
   const { entry, covers, leading } = first;
-  const approval = mergeApprovals({ from: emergency.from }, undefined, { covers, leading });
+  const approval = mergeApprovals([{ from: emergency.from }], { covers, leading });
   if (approval === undefined || approval === 'doors') return approvals;
   return { ...approvals, [entry.id]: asks(first, approval, where, found) };
 }
@@ -80,16 +80,28 @@ function phasesOf({ steps }: PlannedEntry, phases: readonly Phase[]): Phase[] {
   return phases.filter((phase) => steps.some(({ step }) => step.id === phase.step));
 }
 
-/** The phase of a step that waits: its first effect, or the waiting itself. */
+/** The phases of each branch, in the order in which they happen; a step that is no branch is one. */
+function branchesOf({ steps }: PlannedEntry, own: readonly Phase[]): Phase[][] {
+  const branches = new Map<string, Phase[]>();
+  for (const { step } of steps) {
+    const name = step.branch ?? step.id;
+    const phases = own.filter((phase) => phase.step === step.id);
+    branches.set(name, [...(branches.get(name) ?? []), ...phases]);
+  }
+  return [...branches.values()];
+}
+
+/** The phase of a branch that waits: its first effect, or the waiting itself. */
 function gateOf(own: readonly Phase[]): Phase[] {
   const gate = own.find(({ effect, run }) => effect !== 'none' || (isWait(run) && run.wait === 'approval'));
   return gate === undefined ? [] : [gate];
 }
 
-function leadingOf(gate: Phase, own: readonly Phase[]): string[] {
-  const step = own.filter((phase) => phase.step === gate.step);
-  return step
-    .slice(0, step.indexOf(gate))
+function leadingOf(own: readonly Phase[]): string[] {
+  const [gate] = gateOf(own);
+  if (gate === undefined) return [];
+  return own
+    .slice(0, own.indexOf(gate))
     .filter(({ effect, run }) => effect === 'none' && !isWait(run))
     .map(({ id }) => id);
 }
@@ -134,18 +146,35 @@ function leastOf(own: readonly Phase[], environment: Environment): ApprovalAsked
   return effect === 'none' ? undefined : environment.approvals.least[effect];
 }
 
-function groupsKnown({ approval, path }: PlannedEntry, environment: Environment, found: Collector): boolean {
+function groupsKnown(entry: PlannedEntry, environment: Environment, found: Collector): boolean {
   const known = Object.keys(environment.groups);
-  const unknown = Object.keys(approval?.from ?? {}).filter((group) => !known.includes(group));
-  for (const group of unknown) {
+  const own = { asked: entry.approval ?? { from: {} }, path: [...entry.path, 'approval'] };
+  const unknown = [own, ...entry.added].flatMap(({ asked, path }) =>
+    Object.keys(asked.from).flatMap((group) => (known.includes(group) ? [] : [{ group, path }])),
+  );
+  for (const { group, path } of unknown) {
     const near = nearest(group, known);
-    found.add([...path, 'approval', 'from', group], {
+    found.add([...path, 'from', group], {
       message: `Environment ${environment.environment} has no group '${group}', expected ${listOr(known)}.`,
       hint: near === undefined ? 'ask a group that the environment names' : `write ${near}`,
       part: 'key',
     });
   }
   return unknown.length === 0;
+}
+
+function refuseDoors(
+  { approval, added, path }: PlannedEntry,
+  least: ApprovalAsked | undefined,
+  found: Collector,
+): void {
+  const written = [{ asked: approval, path: [...path, 'approval'] }, ...added].filter(
+    ({ asked }) => asked?.via !== undefined && asked.via !== 'any',
+  );
+  const doors = [...new Set(written.map(({ asked }) => asked?.via))];
+  const others = doors.length > 1 ? `and via ${doors[1]}` : `and the environment via ${least?.via}`;
+  const message = `The runbook asks via ${doors[0]} ${others}, expected one door.`;
+  found.add([...(written[0]?.path ?? path), 'via'], { message, hint: 'take via away' });
 }
 
 function refuseUnasked(path: Path, environment: Environment, found: Collector): void {

@@ -1,25 +1,27 @@
 /** Each step planned by its kind, and what must hold between the steps of one runbook. */
-import type { Collector, Note } from './collector.ts';
+import type { Collector } from './collector.ts';
 import type { Environment } from './environment.ts';
+import type { Scope } from './include.ts';
 import { procedureOf } from './index.ts';
 import { nearest } from './nearest.ts';
 import { type Json, type LeftOutStep, type PersonWait, isWait } from './plan.ts';
 import type { DraftPhase, StepBefore } from './procedure.ts';
 import {
   type BadReference,
-  FILLED_MAX,
   type Filled,
   type OutputReference,
-  REFERENCES_MAX,
+  badReference,
   fillParams,
+  splitOutput,
   unescapeText,
 } from './references.ts';
-import type { Runbook, RunbookStep } from './runbook.ts';
+import type { PlainStep } from './runbook.ts';
+import type { Sources } from './sources.ts';
 import { listOr, problemsOf, show } from './schema.ts';
 import { type Path, pointerOf } from './yaml.ts';
 
 export type PlannedStep = {
-  step: RunbookStep;
+  step: PlainStep;
   /** Where the step stands in the runbook. */
   path: Path;
   drafts: DraftPhase[];
@@ -29,22 +31,28 @@ export type PlannedStep = {
 
 /** Every step but those left out, also those that cannot be planned (without phases): their problems are noted. */
 export function planSteps(
-  runbook: Runbook,
+  steps: readonly PlainStep[],
   environment: Environment,
-  params: Record<string, Json>,
-  leftOut: readonly LeftOutStep[],
+  { leftOut, sources }: { leftOut: readonly LeftOutStep[]; sources: Sources },
   found: Collector,
 ): PlannedStep[] {
   const before: StepBefore[] = [];
   let below = false;
-  return runbook.steps.flatMap((step) => {
+  return steps.flatMap((step) => {
     if (leftOut.some(({ id }) => id === step.id)) return [];
     const { path } = step;
     const procedure = procedureOf(step.uses);
-    const filled = fillParams(step.with, params);
-    checkReferences(filled.bad, runbook, found, [...path, 'with']);
-    checkOutputs(filled.outputs, [...path, 'with'], runbook, step, { leftOut, found });
-    checkOutputs(conditionOutputs(step), [...path, 'when'], runbook, step, { leftOut, found });
+    const filled = fillParams(step.with, step.scope.values);
+    checkReferences(filled.bad, step.scope, found, [...path, 'with']);
+    checkOutputs(filled.outputs, [...path, 'with'], step, { steps, leftOut, found });
+    for (const { output, path: at } of step.whenOutputs) {
+      const reference = {
+        path: ['output'],
+        step: splitOutput(output).step,
+        output: splitOutput(output).name,
+      };
+      checkOutputs([reference], at ?? [...path, 'when'], step, { steps, leftOut, found });
+    }
     refuseInVerbatim(step.with, procedure.verbatim ?? [], path, found);
     const parsed = procedure.params.safeParse(filled.value);
     let drafts: DraftPhase[] = [];
@@ -60,11 +68,10 @@ export function planSteps(
       });
       before.push({ id: step.id, kind: step.uses, params: parsed.data });
     } else {
-      const at = { base: [...path, 'with'], value: filled.value, code: 'RunbookInvalid' as const };
-      const echoes = filled.bad.map((bad) => pointerOf([...path, 'with', ...bad.path]));
-      found.push(
-        problemsOf(parsed.error, runbook.source, at).filter(({ pointer }) => !echoes.includes(pointer)),
-      );
+      const { source, path: base } = sources.locate([...path, 'with']);
+      const at = { base, value: filled.value, code: 'RunbookInvalid' as const };
+      const echoes = filled.bad.map((bad) => pointerOf([...base, ...bad.path]));
+      found.push(problemsOf(parsed.error, source, at).filter(({ pointer }) => !echoes.includes(pointer)));
     }
     if (drafts.some(({ run }) => isWait(run))) refuseOutputs(filled, path, step.uses, found);
     const planned: PlannedStep = {
@@ -80,28 +87,35 @@ export function planSteps(
 }
 
 /** What looks like a reference is one, and names a declared param. */
-function checkReferences(bad: readonly BadReference[], runbook: Runbook, found: Collector, base: Path): void {
-  for (const one of bad) found.add([...base, ...one.path], badReference(one, Object.keys(runbook.params)));
+function checkReferences(
+  bad: readonly BadReference[],
+  { declared }: Scope,
+  found: Collector,
+  base: Path,
+): void {
+  for (const one of bad) found.add([...base, ...one.path], badReference(one, Object.keys(declared)));
 }
+
+type Known = { steps: readonly PlainStep[]; leftOut: readonly LeftOutStep[]; found: Collector };
 
 /** A reference names an output of a step above: branches of one block know nothing of each other. */
 function checkOutputs(
   outputs: readonly OutputReference[],
   base: Path,
-  runbook: Runbook,
-  own: RunbookStep,
-  { leftOut, found }: { leftOut: readonly LeftOutStep[]; found: Collector },
+  own: PlainStep,
+  { steps, leftOut, found }: Known,
 ): void {
   const at = (path: Path): Path => [...base, ...path];
-  const above = runbook.steps
-    .slice(0, runbook.steps.indexOf(own))
-    .filter(({ block }) => block === undefined || block !== own.block);
+  const above = steps
+    .slice(0, steps.indexOf(own))
+    .filter(({ block, branch }) => block === undefined || block !== own.block || branch === own.branch);
   for (const { path, step, output } of outputs) {
-    const named = runbook.steps.find(({ id }) => id === step);
+    const named = steps.find(({ id }) => id === step);
     const giver = above.find(({ id }) => id === step);
     const names = giver === undefined ? [] : Object.keys(procedureOf(giver.uses).output.shape);
     const reference = `$(${step}.${output})`;
-    const missing = leftOut.find(({ id }) => id === step);
+    // A runbook that is left out takes its steps with it.
+    const missing = leftOut.find(({ id }) => id === step || step.startsWith(`${id}.`));
     if (missing !== undefined) {
       const { param, is } = missing.when;
       const message = `${reference} names an output of ${step}, which is left out: it runs where ${param} is ${show(is)}.`;
@@ -131,34 +145,6 @@ function checkOutputs(
   }
 }
 
-function badReference({ text, why, param = '' }: BadReference, known: string[]): Note {
-  switch (why) {
-    case 'references':
-      return {
-        message: `The step holds more than ${REFERENCES_MAX} references to outputs.`,
-        hint: 'use fewer',
-      };
-    case 'text':
-      return { message: `The step holds more than ${FILLED_MAX} characters of params.`, hint: 'use fewer' };
-    case 'dollar': {
-      const message = `A param ends in $ right before ${text}, where it would be read as part of the reference.`;
-      return { message, hint: 'write something between the two' };
-    }
-    case 'form': {
-      const message = `'${text}' is no reference, expected $(params.NAME) or $(STEP.OUTPUT).`;
-      return { message, hint: 'write  $$(  where the text itself is meant' };
-    }
-    case 'param': {
-      const near = nearest(param, known);
-      const expected = known.length === 0 ? 'one that params declares' : listOr(known);
-      return {
-        message: `The runbook has no param '${param}', expected ${expected}.`,
-        hint: near === undefined ? `add ${param} to params` : `write  $(params.${near})`,
-      };
-    }
-  }
-}
-
 /** Code of another language takes no text from elsewhere: it would be read as code. */
 function refuseInVerbatim(given: Json, fields: readonly string[], path: Path, found: Collector): void {
   if (given === null || typeof given !== 'object' || Array.isArray(given)) return;
@@ -178,18 +164,10 @@ function refuseOutputs(filled: Filled, path: Path, kind: string, found: Collecto
   }
 }
 
-/** Where the condition of a branch stands at its block, the block's is meant. */
-function conditionOutputs({ whenOutputs }: RunbookStep): OutputReference[] {
-  return whenOutputs.map(({ output }) => {
-    const [step = '', name = ''] = output.split('.');
-    return { path: ['output'], step, output: name };
-  });
-}
-
 const CONDITION_MS = 10_000;
 
 /** The phase that looks at what earlier steps found, and leaves the others of the step out where it should. */
-function conditionPhases({ whenOutputs }: RunbookStep, drafts: readonly DraftPhase[]): DraftPhase[] {
+function conditionPhases({ whenOutputs }: PlainStep, drafts: readonly DraftPhase[]): DraftPhase[] {
   if (whenOutputs.length === 0 || drafts.length === 0) return [];
   return [
     {

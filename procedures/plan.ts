@@ -124,7 +124,13 @@ export type Step = {
 };
 
 /** A step that is not in the plan, since its condition does not hold for the params. */
-export type LeftOutStep = { id: string; kind: string; when: When };
+export type LeftOutStep = {
+  id: string;
+  kind: string;
+  when: When;
+  /** Of the param, where it is one of an included runbook. */
+  value?: Json;
+};
 
 /** A condition on a param: the step is in the plan where the param has this value. */
 export type When = { param: string; is: Json };
@@ -149,6 +155,8 @@ export type Plan = {
   /** A check of a plan: only what can be looked at without changing anything. */
   check?: true;
   runbook: { name: string; digest: string };
+  /** Digests of the runbooks that it uses, by name; missing where there is none. */
+  includes?: Record<string, string>;
   environment: string;
   params: Record<string, Json>;
   steps: Step[];

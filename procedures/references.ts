@@ -2,7 +2,10 @@
  * `$(params.x)` and `$(step.output)` in what people write: typed substitution, no logic. Params are filled in here, when
  * the plan is made; outputs stay in the plan as references and are filled in before each call. `$$(` is a literal `$(`.
  */
+import type { Note } from './collector.ts';
+import { nearest } from './nearest.ts';
 import type { Json } from './plan.ts';
+import { listOr } from './schema.ts';
 import type { Path } from './yaml.ts';
 
 /** Found in a string: a reference to an output of a step. */
@@ -26,8 +29,19 @@ export const REFERENCES_MAX = 200;
 /** Characters that params may bring into one step, all together. */
 export const FILLED_MAX = 64 * 1024;
 
-const REFERENCE = /^\$\(([a-z][a-z0-9-]*)\.([A-Za-z][A-Za-z0-9]*)\)/;
-const ESCAPABLE = /\$\((?=[a-z][a-z0-9-]*\.[A-Za-z][A-Za-z0-9]*\))/g;
+/** The id of a step, that of a step of an included runbook with the ids above it: `hold`, `prepare.hold`. */
+const STEP = '[a-z][a-z0-9-]*(?:\\.[a-z][a-z0-9-]*)*';
+const OUTPUT = '[A-Za-z][A-Za-z0-9]*';
+
+/** Inside of `$(…)`: the step and the output. */
+export const REFERENCE_PATTERN = `(${STEP})\\.(${OUTPUT})`;
+
+const REFERENCE = new RegExp(`^\\$\\(${REFERENCE_PATTERN}\\)`);
+const ESCAPABLE = new RegExp(`\\$\\((?=${STEP}\\.${OUTPUT}\\))`, 'g');
+const ESCAPED = new RegExp(`\\$\\$\\((?=${STEP}\\.${OUTPUT}\\))`, 'g');
+const WITHIN = new RegExp(`(\\$?)\\$\\(${REFERENCE_PATTERN}\\)`, 'g');
+/** Longer than any reference that names a step. */
+const REFERENCE_LENGTH_MAX = 400;
 
 export type Filled = { value: Json; outputs: OutputReference[]; bad: BadReference[] };
 
@@ -56,7 +70,7 @@ export function fillParams(value: Json, params: Readonly<Record<string, Json>>):
       }
       const isLiteral = next > at && text[next - 1] === '$';
       plain += text.slice(at, isLiteral ? next - 1 : next);
-      const match = REFERENCE.exec(text.slice(next, next + 100));
+      const match = REFERENCE.exec(text.slice(next, next + REFERENCE_LENGTH_MAX));
       const [whole = '$(', owner = '', name = ''] = match ?? [];
       at = next + whole.length;
       if (isLiteral) plain += whole;
@@ -97,5 +111,61 @@ export function escapeText(text: string): string {
 
 /** For text that no call fills: the literal `$(` without its mark. */
 export function unescapeText(text: string): string {
-  return text.replace(/\$\$\((?=[a-z][a-z0-9-]*\.[A-Za-z][A-Za-z0-9]*\))/g, '$$(');
+  return text.replace(ESCAPED, '$$(');
+}
+
+/** The same for every text of a value. */
+export function unescapeAll(value: Json): Json {
+  return mapTexts(value, unescapeText);
+}
+
+/** References to outputs as they are meant once the runbook is included under this prefix, as in `prepare.`. */
+export function prefixReferences(value: Json, prefix: string): Json {
+  return mapTexts(value, (text) =>
+    text.replace(WITHIN, (whole, mark: string, step: string, output: string) =>
+      mark === '$' || step === 'params' ? whole : `$(${prefix}${step}.${output})`,
+    ),
+  );
+}
+
+/** The step and the output of `restore.rows`: what stands before and after the last dot. */
+export function splitOutput(output: string): { step: string; name: string } {
+  const dot = output.lastIndexOf('.');
+  return { step: output.slice(0, dot), name: output.slice(dot + 1) };
+}
+
+function mapTexts(value: Json, map: (text: string) => string): Json {
+  if (Array.isArray(value)) return value.map((one) => mapTexts(one, map));
+  if (value !== null && typeof value === 'object')
+    return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, mapTexts(one, map)]));
+  return typeof value === 'string' ? map(value) : value;
+}
+
+/** What is wrong with it, in a sentence; `known` are the params that there are. */
+export function badReference({ text, why, param = '' }: BadReference, known: string[]): Note {
+  switch (why) {
+    case 'references':
+      return {
+        message: `The step holds more than ${REFERENCES_MAX} references to outputs.`,
+        hint: 'use fewer',
+      };
+    case 'text':
+      return { message: `The step holds more than ${FILLED_MAX} characters of params.`, hint: 'use fewer' };
+    case 'dollar': {
+      const message = `A param ends in $ right before ${text}, where it would be read as part of the reference.`;
+      return { message, hint: 'write something between the two' };
+    }
+    case 'form': {
+      const message = `'${text}' is no reference, expected $(params.NAME) or $(STEP.OUTPUT).`;
+      return { message, hint: 'write  $$(  where the text itself is meant' };
+    }
+    case 'param': {
+      const near = nearest(param, known);
+      const expected = known.length === 0 ? 'one that params declares' : listOr(known);
+      return {
+        message: `The runbook has no param '${param}', expected ${expected}.`,
+        hint: near === undefined ? `add ${param} to params` : `write  $(params.${near})`,
+      };
+    }
+  }
 }

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { approvalSchema } from './approval-asked.ts';
 import { Collector } from './collector.ts';
 import type { ApprovalAsked } from './environment.ts';
+import type { Added, Scope } from './include.ts';
 import { LATER_KINDS, PROCEDURE_NAMES, type ProcedureName, isProcedureName } from './index.ts';
 import { DAY_MS, ROLLBACK_WITHIN_MS, SECOND_MS, STEPS_MAX } from './limits.ts';
 import { nearest } from './nearest.ts';
@@ -39,12 +40,14 @@ export type RunbookStep = {
   path: Path;
   /** The block of parallel steps in which it is a branch. */
   block?: string;
-  uses: ProcedureName;
+  uses: ProcedureName | 'runbook';
+  /** Where it uses another runbook: that one's name, and its params. */
+  include?: { runbook: string; params: Record<string, Json> };
   with: { [key: string]: Json };
   /** The step is in the plan where all of these hold: its own, and that of its block. */
   when: When[];
   /** While the run goes on it is left out where one of these does not hold. */
-  whenOutputs: WhenOutput[];
+  whenOutputs: (WhenOutput & { path?: Path })[];
   approval?: ApprovalAsked;
   /** A window of the environment in which it may start, and where that is written: at the step, or at its block. */
   window?: { name: string; path: Path };
@@ -57,11 +60,26 @@ export type RunbookStep = {
   tries?: number;
 };
 
+/** A step with the ids, paths and references of the whole plan. */
+export type PlacedStep = RunbookStep & {
+  /** The params that its references name. */
+  scope: Scope;
+  /** The branch of its block: the same for all steps of a runbook that is used there. */
+  branch?: string;
+  /** Approvals that steps around it add. */
+  added?: readonly Added[];
+};
+
+/** A step of the plan, every runbook that is used put in its place. */
+export type PlainStep = PlacedStep & { uses: ProcedureName };
+
 /** Steps beside each other: asked about once, and all of them ended before the next entry begins. */
 export type Block = {
   id: string;
   path: Path;
   approval?: ApprovalAsked;
+  /** Approvals that steps around it add. */
+  added?: readonly Added[];
   rollback?: Objective;
 };
 
@@ -77,24 +95,33 @@ export type Runbook = {
   source: Source;
 };
 
+/** What may stand after `uses`. */
+const USABLE: readonly string[] = [...PROCEDURE_NAMES, 'runbook'].toSorted();
+
+/** What `with` takes where a step uses another runbook. */
+export const includeSchema = exact({
+  runbook: nameSchema.describe('The name of a shipped runbook.'),
+  params: z.record(z.string(), z.json()).default({}).describe('Its params by name.'),
+});
+
 const kindSchema = z
   .string('a kind of step')
   .superRefine((kind, context) => {
-    if (isProcedureName(kind)) return;
+    if (isProcedureName(kind) || kind === 'runbook') return;
     if (LATER_KINDS.includes(kind)) {
-      const message = `Steps of kind ${kind} come with a later version, expected ${listOr(PROCEDURE_NAMES)}.`;
+      const message = `Steps of kind ${kind} come with a later version, expected ${listOr(USABLE)}.`;
       const params = { code: 'NotSupported', hint: 'take the step away' };
       return context.addIssue({ code: 'custom', message, params });
     }
-    const near = nearest(kind, PROCEDURE_NAMES);
-    const message = `There is no kind ${show(kind)}, expected ${listOr(PROCEDURE_NAMES)}.`;
+    const near = nearest(kind, USABLE);
+    const message = `There is no kind ${show(kind)}, expected ${listOr(USABLE)}.`;
     context.addIssue({
       code: 'custom',
       message,
       params: near === undefined ? {} : { hint: `write ${near}` },
     });
   })
-  .meta({ enum: PROCEDURE_NAMES });
+  .meta({ enum: USABLE });
 
 const idSchema = nameSchema
   .refine((id) => id !== 'params', {
@@ -229,6 +256,7 @@ export function parseRunbook(text: string, file: string): Runbook {
   const found = new Collector(source);
   found.push([...checkName(runbook, file), ...checkIds(runbook), ...checkDefaults(runbook)]);
   checkConditions(runbook, found);
+  takeIncludes(runbook, found);
   found.finish();
   return runbook;
 }
@@ -261,7 +289,7 @@ function stepOf(entry: z.output<typeof stepSchema> | Branch, path: Path): Runboo
   return {
     id,
     path,
-    uses: uses as ProcedureName,
+    uses: uses as RunbookStep['uses'],
     with: entry.with,
     onFail,
     ...splitConditions(when),
@@ -332,4 +360,26 @@ function checkDefaults({ params, source }: Runbook): Problem[] {
       { ...place, code: 'RunbookInvalid' as const, message, hint: 'correct it, or take the default away' },
     ];
   });
+}
+
+/** Reads what steps that use a runbook take, and notes keys that cannot stand beside them. */
+function takeIncludes({ steps, source }: Runbook, found: Collector): void {
+  for (const step of steps.filter(({ uses }) => uses === 'runbook')) {
+    const parsed = includeSchema.safeParse(step.with);
+    if (parsed.success) step.include = parsed.data;
+    else {
+      const at = { base: [...step.path, 'with'], value: step.with, code: 'RunbookInvalid' as const };
+      found.push(problemsOf(parsed.error, source, at));
+    }
+    const ownRollback = step.rollback !== undefined && step.rollback.path.length === step.path.length + 2;
+    const refused = [
+      ['timeout', step.timeoutMs !== undefined],
+      ['tries', step.tries !== undefined],
+      ['rollback', ownRollback],
+    ] as const;
+    for (const [key] of refused.filter(([, stands]) => stands)) {
+      const message = `${key} stands beside uses: runbook, expected it at the steps of that runbook.`;
+      found.add([...step.path, key], { message, hint: 'take it away, or write it there', part: 'key' });
+    }
+  }
 }

@@ -5,6 +5,7 @@
  *   who, where, how long ─▶ what to do first ─▶ the point of no return ─▶ the undos, last phase first
  */
 import { type Call, type Json, type Phase, type Plan, type PointOfNoReturn, isWait } from './plan.ts';
+import { REFERENCE_PATTERN } from './references.ts';
 import { writeDuration } from './units.ts';
 
 const WIDTH = 78;
@@ -146,7 +147,7 @@ function wrapped(head: string, text: string, indent: number): string[] {
   return [...lines, line.trimEnd()];
 }
 
-const REFERENCE = /(?<!\$)\$\(([a-z][a-z0-9-]*)\.([A-Za-z][A-Za-z0-9]*)\)/g;
+const REFERENCE = new RegExp(`(?<!\\$)\\$\\(${REFERENCE_PATTERN}\\)`, 'g');
 
 /** What a printer and a terminal take: no control characters, and room to write where only the run will know the value. */
 function plain(text: string): string {

@@ -5,15 +5,17 @@
 import { z } from 'zod';
 import type { Collector } from './collector.ts';
 import { EXPECTATION_FORM, parseExpectation } from './expect.ts';
+import type { Scope } from './include.ts';
 import { nearest } from './nearest.ts';
 import { PARAM_NAME, PARAM_NAME_FORM, type ParamDeclaration, checkParam } from './params.ts';
 import type { Json, LeftOutStep, When, WhenOutput } from './plan.ts';
-import type { Runbook } from './runbook.ts';
+import { REFERENCE_PATTERN } from './references.ts';
+import type { Runbook, RunbookStep } from './runbook.ts';
 import { exact, listOr, show } from './schema.ts';
 import { parseDuration } from './units.ts';
 import type { Path } from './yaml.ts';
 
-const OUTPUT_NAME = /^[a-z][a-z0-9-]{0,39}\.[A-Za-z][A-Za-z0-9]{0,63}$/;
+const OUTPUT_NAME = new RegExp(`^${REFERENCE_PATTERN}$`);
 const OUTPUT_FORM = 'an output of a step above, as in restore.rows';
 const COMPARISONS = ['above', 'below', 'atLeast', 'atMost'] as const;
 const amount = z.union([z.string(), z.number()], { error: 'an amount, such as 10 or 60%' }).exactOptional();
@@ -115,12 +117,9 @@ function checkCondition(
   found.add([...path, 'is'], { message, hint: 'write a value that the param can have' });
 }
 
-/** The steps that are not in the plan for these params, in the order of the runbook. */
-export function stepsLeftOut(runbook: Runbook, params: Readonly<Record<string, Json>>): LeftOutStep[] {
-  return runbook.steps.flatMap(({ id, uses, when }) => {
-    const failing = when.find((one) => !holds(one, runbook.params, params));
-    return failing === undefined ? [] : [{ id, kind: uses, when: failing }];
-  });
+/** The condition of the step that does not hold for these params, if there is one. */
+export function failingCondition({ when }: RunbookStep, { declared, values }: Scope): When | undefined {
+  return when.find((one) => !holds(one, declared, values));
 }
 
 /** Both values as the plan would hold them: 60s is 1m, and the text of a number is the number. */
@@ -142,6 +141,6 @@ function meant({ type }: ParamDeclaration, value: Json): Json | undefined {
 }
 
 /** Why a step is left out, in words. */
-export function leftOutBecause({ when }: LeftOutStep, params: Readonly<Record<string, Json>>): string {
-  return `${when.param} is ${show(params[when.param] ?? null)}, and it runs where ${when.param} is ${show(when.is)}`;
+export function leftOutBecause({ when, value }: LeftOutStep, params: Readonly<Record<string, Json>>): string {
+  return `${when.param} is ${show(value ?? params[when.param] ?? null)}, and it runs where ${when.param} is ${show(when.is)}`;
 }

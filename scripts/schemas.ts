@@ -6,7 +6,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { environmentSchema } from '../procedures/environment-schema.ts';
 import { PROCEDURES } from '../procedures/index.ts';
-import { runbookSchema } from '../procedures/runbook.ts';
+import { includeSchema, runbookSchema } from '../procedures/runbook.ts';
 import { LATER_MARK } from '../procedures/schema.ts';
 
 type Schema = { [key: string]: unknown };
@@ -63,7 +63,8 @@ function isSchema(value: unknown): value is Schema {
 /** What `with` takes depends on `uses`: one rule a kind. */
 function withKinds(runbook: Schema): Schema {
   const step = part(runbook, ['properties', 'steps', 'items']);
-  step['allOf'] = Object.values(PROCEDURES).map(({ kind, summary, params }) => {
+  const include = { kind: 'runbook', summary: 'the steps of another runbook', params: includeSchema };
+  step['allOf'] = [...Object.values(PROCEDURES), include].map(({ kind, summary, params }) => {
     const taken = withReferences(schemaOf(params));
     delete taken['$schema'];
     const isNeeded = Array.isArray(taken['required']) && taken['required'].length > 0;

@@ -32,6 +32,12 @@ async function describe(folder: string, name: string): Promise<string | null> {
   }
 }
 
+/** The same, and undefined where there is no such file. */
+export async function shippedRunbook(folder: string, name: string): Promise<RunbookText | undefined> {
+  const files = await readdir(folder);
+  return NAME.test(name) && files.includes(`${name}.yaml`) ? readRunbook(folder, name) : undefined;
+}
+
 /**
  * The text, and the file as messages name it. Throws PlanProblem for a text that is not UTF-8, and an Error for a name
  * that no runbook can have or a file that is not there.

@@ -1,12 +1,13 @@
 /** Plans: a runbook made exact for one environment. Planning touches no target and changes nothing. */
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { compile } from '../../procedures/compile.ts';
+import { loadRunbooks } from '../../procedures/load-runbooks.ts';
 import { PlanProblem, render } from '../../procedures/problem.ts';
 import { TEXT_FILE, parseRunbook } from '../../procedures/runbook.ts';
 import type { Environment } from '../../procedures/environment.ts';
 import type { Json, Plan } from '../../procedures/plan.ts';
 import { digest } from '../../store/digest.ts';
-import { listRunbooks, readRunbook } from '../../store/runbooks.ts';
+import { listRunbooks, readRunbook, shippedRunbook } from '../../store/runbooks.ts';
 import { type ApiContext, type ApiDeps, type ApiEnv, environmentNamed, grant } from '../context.ts';
 import { leasesAgainst } from '../leases.ts';
 import { ApiProblem, isProblemCode } from '../problems.ts';
@@ -68,7 +69,7 @@ export async function compiledPlan(
   body: z.infer<typeof PlanRequest>,
 ): Promise<Plan> {
   const source = await sourceOf(deps, environment, body.runbook);
-  return planOf(source, environment, jsonOf(body.params));
+  return planOf(deps, source, environment, jsonOf(body.params));
 }
 
 export const PlanName = z.object({
@@ -129,17 +130,25 @@ async function sourceOf(
   return readRunbook(deps.runbooks, runbook);
 }
 
-function planOf(source: Source, environment: Environment, params: Record<string, Json>): Plan {
+async function planOf(
+  deps: ApiDeps,
+  source: Source,
+  environment: Environment,
+  params: Record<string, Json>,
+): Promise<Plan> {
+  let texts: ReadonlyMap<string, string> = new Map([[source.file, source.text]]);
   try {
     const runbook = parseRunbook(source.text, source.file);
-    return compile({ runbook, environment, params, digest });
+    const loaded = await loadRunbooks(runbook, (name) => shippedRunbook(deps.runbooks, name));
+    texts = loaded.texts;
+    return compile({ runbook, environment, params, digest, runbooks: loaded.runbooks });
   } catch (error) {
-    if (error instanceof PlanProblem) throw problemOfPlan(error, source.text);
+    if (error instanceof PlanProblem) throw problemOfPlan(error, texts);
     throw error;
   }
 }
 
-function problemOfPlan(error: PlanProblem, text: string): ApiProblem {
+function problemOfPlan(error: PlanProblem, texts: ReadonlyMap<string, string>): ApiProblem {
   const code = isProblemCode(error.code) ? error.code : 'RunbookInvalid';
   const [first] = error.problems;
   const more = error.problems.length > 1 ? ` ${error.problems.length - 1} more: look at errors.` : '';
@@ -152,7 +161,7 @@ function problemOfPlan(error: PlanProblem, text: string): ApiProblem {
       file: problem.file,
       line: problem.line,
       column: problem.column,
-      excerpt: render(problem, text),
+      excerpt: render(problem, texts.get(problem.file) ?? ''),
     })),
     cause: error,
   });

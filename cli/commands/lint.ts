@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { compile } from '../../procedures/compile.ts';
 import { type Environment, environmentFileProblems, parseEnvironment } from '../../procedures/environment.ts';
+import { type LoadedRunbooks, loadRunbooks } from '../../procedures/load-runbooks.ts';
 import type { Json } from '../../procedures/plan.ts';
 import { PlanProblem, type Problem, render } from '../../procedures/problem.ts';
 import { type Runbook, parseRunbook } from '../../procedures/runbook.ts';
@@ -26,6 +27,8 @@ type Finding = {
   /** What a good file holds, in words. */
   holds: string;
   text: string;
+  /** Of the runbooks that it uses too, by file. */
+  texts?: ReadonlyMap<string, string>;
 };
 
 type Read = { file: string; bytes: Uint8Array };
@@ -67,7 +70,10 @@ async function lintAll(context: CommandContext, names: string[], values: Values)
   }
   for (const name of new Set(names)) {
     const read = await readText(name, runbooks, 'runbook');
-    findings.push(decoded(read, 'runbook', (text) => ({ finding: lintText(text, inside) })).finding);
+    const linted = decoded(read, 'runbook', (text) => ({ finding: lintText(text), source: text }));
+    if (inside !== undefined && linted.source !== undefined && isGoodRunbook(linted.finding))
+      await planned(linted.finding, linted.source, inside, runbooks);
+    findings.push(linted.finding);
   }
   const undeclared = Object.keys(params).filter((param) => inside?.declared.has(param) === false);
   if (undeclared.length > 0 && findings.every(({ problems }) => problems.length === 0)) {
@@ -92,7 +98,7 @@ async function readText(name: string, folder: string, what: Finding['kind']): Pr
   }
 }
 
-type Linted = { finding: Finding; environment?: Environment };
+type Linted = { finding: Finding; environment?: Environment; source?: Text };
 
 /** Bytes that are no text are a problem of their file alone. */
 function decoded({ file, bytes }: Read, kind: Finding['kind'], lintIt: (text: Text) => Linted): Linted {
@@ -105,8 +111,8 @@ function decoded({ file, bytes }: Read, kind: Finding['kind'], lintIt: (text: Te
 }
 
 /** The file is an environment where it says `environment` and has no steps; else it is meant as a runbook. */
-function lintText(read: Text, inside: InEnvironment | undefined): Finding {
-  return isEnvironment(read) ? lintEnvironment(read).finding : lintRunbook(read, inside);
+function lintText(read: Text): Finding {
+  return isEnvironment(read) ? lintEnvironment(read).finding : lintRunbook(read);
 }
 
 function isEnvironment({ file, text }: Text): boolean {
@@ -142,24 +148,57 @@ function peopleText(count: number): string {
   return count === 1 ? '1 person' : `${count} people`;
 }
 
-function lintRunbook({ file, text }: Text, inside: InEnvironment | undefined): Finding {
+function lintRunbook({ file, text }: Text): Finding {
   const finding: Finding = { file, kind: 'runbook', problems: [], holds: '', text };
   try {
-    const runbook = parseRunbook(text, file);
-    finding.holds = plural(runbook.steps.length, 'step');
-    if (inside !== undefined) finding.holds = planText(runbook, inside);
+    finding.holds = plural(parseRunbook(text, file).steps.length, 'step');
   } catch (error) {
     finding.problems = problemsOf(error);
   }
   return finding;
 }
 
+function isGoodRunbook({ kind, problems }: Finding): boolean {
+  return kind === 'runbook' && problems.length === 0;
+}
+
+/** What only a plan shows; runbooks that it uses are looked for in the folder of runbooks. */
+async function planned(
+  finding: Finding,
+  { file, text }: Text,
+  inside: InEnvironment,
+  folder: string,
+): Promise<void> {
+  const runbook = parseRunbook(text, file);
+  const { runbooks, texts } = await loadRunbooks(runbook, (name) => usedRunbook(folder, name));
+  finding.texts = texts;
+  try {
+    finding.holds = planText(runbook, inside, runbooks);
+  } catch (error) {
+    finding.problems = problemsOf(error);
+  }
+}
+
+async function usedRunbook(folder: string, name: string): Promise<Text | undefined> {
+  const file = join(folder, `${name}.yaml`);
+  try {
+    return { file, text: decodeYaml(await readFile(file), file) };
+  } catch (error) {
+    if (error instanceof PlanProblem) throw error;
+    return undefined;
+  }
+}
+
 /** Several runbooks share one list of params: each gets those that it declares. */
-function planText(runbook: Runbook, { environment, params, declared }: InEnvironment): string {
+function planText(
+  runbook: Runbook,
+  { environment, params, declared }: InEnvironment,
+  runbooks: LoadedRunbooks['runbooks'],
+): string {
   const own = Object.entries(params).filter(([param]) => Object.hasOwn(runbook.params, param));
   for (const [param] of own) declared.add(param);
   // Nobody asks for this plan's name, or for those of its targets.
-  const plan = compile({ runbook, environment, params: Object.fromEntries(own), digest: () => '' });
+  const plan = compile({ runbook, environment, params: Object.fromEntries(own), digest: () => '', runbooks });
   const size = `${plural(plan.steps.length, 'step')}, ${plural(plan.phases.length, 'phase')}`;
   const leftOut = plan.leftOut === undefined ? '' : `, ${plural(plan.leftOut.length, 'step')} left out`;
   return `${size} in ${environment.environment}${leftOut}`;
@@ -176,10 +215,10 @@ function paramsOf(values: Values): Record<string, Json> {
 }
 
 function lintLines(findings: readonly Finding[], count: number): string[] {
-  const lines = findings.flatMap(({ file, problems, holds, text }) =>
+  const lines = findings.flatMap(({ file, problems, holds, text, texts }) =>
     problems.length === 0
       ? [`ok    ${safe(file)}  ${holds}`]
-      : problems.map((problem) => keepLines(render(problem, text))),
+      : problems.map((problem) => keepLines(render(problem, texts?.get(problem.file) ?? text))),
   );
   const bad = findings.filter(({ problems }) => problems.length > 0).length;
   return count === 0

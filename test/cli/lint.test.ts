@@ -79,7 +79,7 @@ test('every problem of every file is shown with its line, and good files beside 
       'error RunbookInvalid  runbooks/bad.yaml:3:20',
       '    3 |   - { id: a, uses: weit }',
       '      |                    ^^^^',
-      "      | There is no kind 'weit', expected app.switch, approval, command, database.import, http.check, manual, notify, point-of-no-return, sql.check or wait.",
+      "      | There is no kind 'weit', expected app.switch, approval, command, database.import, http.check, manual, notify, point-of-no-return, runbook, sql.check or wait.",
       'do    write wait',
       'error RunbookInvalid  runbooks/bad.yaml:4:11',
       '    4 |   - { id: B, uses: wait }',
@@ -185,4 +185,22 @@ test('text of the file cannot move the cursor', async () => {
   await put('runbooks/escape.yaml', 'name: escape\nsteps: "\u001b[2J"\n');
   const { out } = await lint('escape');
   expect(out).not.toContain('\u001b');
+});
+
+test('a runbook that uses another is planned with it, and what is wrong there is shown in its own file', async () => {
+  await put(
+    'runbooks/outer.yaml',
+    'name: outer\nsteps:\n  - { id: go, uses: runbook, with: { runbook: inner } }\n',
+  );
+  await put('runbooks/inner.yaml', waits('inner'));
+  expect((await lint('outer', '--env', 'demo')).out).toBe(
+    'ok    runbooks/outer.yaml  1 step, 1 phase in demo\n',
+  );
+  await put('runbooks/inner.yaml', waits('inner').replace('1s', 'soon'));
+  const { code, out } = await lint('outer', '--env', 'demo');
+  expect(code).toBe(2);
+  expect(out).toContain('runbooks/inner.yaml:3:39\n');
+  expect(out).toContain('with: { for: soon } }\n');
+  await rm(join(folder, 'runbooks/inner.yaml'));
+  expect((await lint('outer', '--env', 'demo')).out).toContain("There is no runbook 'inner'");
 });

@@ -36,6 +36,14 @@ function environmentOf(page: string) {
   };
 }
 
+/** The runbooks that the page shows use each other by their names. */
+function runbooks(name: string) {
+  const shown = blocks.find(
+    ({ text }) => text.startsWith(`name: ${name} `) || text.startsWith(`name: ${name}\n`),
+  );
+  return shown === undefined ? undefined : parseRunbook(shown.text, 'runbook.yaml');
+}
+
 test.each(blocks)('example $index of $page compiles', ({ page, text }) => {
   const environment = environmentOf(page);
   const value: unknown = parse(text);
@@ -47,7 +55,7 @@ test.each(blocks)('example $index of $page compiles', ({ page, text }) => {
   } else if (text.startsWith('environment:')) {
     expect(Object.keys(parseEnvironment(text, 'x.yaml').targets).length).toBeGreaterThan(0);
   } else {
-    expect(planText(text, { environment }).phases.length).toBeGreaterThan(0);
+    expect(planText(text, { environment, runbooks }).phases.length).toBeGreaterThan(0);
   }
 });
 

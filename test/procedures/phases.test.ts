@@ -34,7 +34,13 @@ const draft = (over: Partial<DraftPhase>): DraftPhase => ({
 const stepOf = (drafts: DraftPhase[], belowPointOfNoReturn = false): PlannedStep => {
   const [step] = runbook.steps;
   if (step === undefined) throw new Error('The runbook has a step.');
-  return { step, path: ['steps', 0], drafts, isPointOfNoReturn: false, belowPointOfNoReturn };
+  return {
+    step: { ...step, uses: 'wait', scope: { values: {}, declared: {} } },
+    path: ['steps', 0],
+    drafts,
+    isPointOfNoReturn: false,
+    belowPointOfNoReturn,
+  };
 };
 const finish = (one: DraftPhase, below = false) => {
   const found = new Collector(runbook.source);

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { fill } from '../../activities/fill.ts';
-import { fillParams, unescapeText } from '../../procedures/references.ts';
+import { fillParams, prefixReferences, unescapeText } from '../../procedures/references.ts';
 
 const outputs = { 'db/copy': { rows: 5, path: '/a$(db.rows)' } };
 
@@ -18,6 +18,20 @@ test('what is filled at both times gives what was meant', () => {
   expect(meant('$(params.x)(db.rows)', { x: '$' })).toBe('$(db.rows)');
   expect(meant('$(params.x)', { x: 7 })).toBe(7);
   expect(meant('$(params.x)!', { x: 7 })).toBe('7!');
+});
+
+const nested = (text: string, params = {}) =>
+  fill(fillParams(text, params).value, { 'in.db/copy': { rows: 5 }, 'in.db': { rows: 6 } });
+
+test('a step of an included runbook is named with the ids above it', () => {
+  expect(nested('$(in.db.rows)')).toBe(5);
+  expect(nested('a $(in.db.rows)$$(in.db.rows)')).toBe('a 5$(in.db.rows)');
+  expect(nested('$(params.x)', { x: '$(in.db.rows)' })).toBe('$(in.db.rows)');
+  expect(fillParams('$(in.db.rows)', {}).outputs).toEqual([{ path: [], step: 'in.db', output: 'rows' }]);
+  expect(fillParams('$(in..rows)', {}).bad).toMatchObject([{ why: 'form' }]);
+  expect(prefixReferences({ a: ['$(db.rows) $$(db.rows) $(params.x)'] }, 'in.')).toEqual({
+    a: ['$(in.db.rows) $$(db.rows) $(params.x)'],
+  });
 });
 
 test('a dollar sign of a param right before a reference is refused, since it would hide the reference', () => {

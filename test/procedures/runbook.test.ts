@@ -91,7 +91,7 @@ test.each([
   [
     'an unknown kind',
     'name: x\nsteps: [{ id: a, uses: http.chek }]',
-    "There is no kind 'http.chek', expected app.switch, approval, command, database.import, http.check, manual, notify, point-of-no-return, sql.check or wait.",
+    "There is no kind 'http.chek', expected app.switch, approval, command, database.import, http.check, manual, notify, point-of-no-return, runbook, sql.check or wait.",
   ],
   [
     'an unknown key',
@@ -159,9 +159,9 @@ test.each([
 
 test.each([
   [
-    'a runbook as a step',
-    '{ id: a, uses: runbook }',
-    'Steps of kind runbook come with a later version, expected app.switch, approval, command, database.import, http.check, manual, notify, point-of-no-return, sql.check or wait.',
+    'a gate',
+    '{ id: a, uses: gate }',
+    'Steps of kind gate come with a later version, expected app.switch, approval, command, database.import, http.check, manual, notify, point-of-no-return, runbook, sql.check or wait.',
   ],
 ])('%s is refused as not supported yet', (_, text, message) => {
   expect(problemOf(() => parse(`name: x\nsteps: [${text}]`))).toMatchObject({

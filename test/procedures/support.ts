@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { parse, stringify } from 'yaml';
 import { compile } from '../../procedures/compile.ts';
 import { type Environment, parseEnvironment } from '../../procedures/environment.ts';
+import type { Runbooks } from '../../procedures/include.ts';
 import type { Json, Plan } from '../../procedures/plan.ts';
 import { PlanProblem, type Problem } from '../../procedures/problem.ts';
 import { parseRunbook } from '../../procedures/runbook.ts';
@@ -28,10 +29,16 @@ export function planSteps(
 
 export function planText(
   text: string,
-  more: { environment?: Environment; params?: Record<string, Json> } = {},
+  more: { environment?: Environment; params?: Record<string, Json>; runbooks?: Runbooks } = {},
 ): Plan {
   const runbook = parseRunbook(text, 'runbook.yaml');
-  return compile({ runbook, environment: more.environment ?? demo(), params: more.params ?? {}, digest });
+  return compile({
+    runbook,
+    environment: more.environment ?? demo(),
+    params: more.params ?? {},
+    digest,
+    ...(more.runbooks === undefined ? {} : { runbooks: more.runbooks }),
+  });
 }
 
 /** Every problem that was thrown. Anything else that is thrown is thrown on; nothing thrown is an error. */
