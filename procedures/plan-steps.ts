@@ -4,7 +4,7 @@ import type { Environment } from './environment.ts';
 import type { Scope } from './include.ts';
 import { procedureOf } from './index.ts';
 import { nearest } from './nearest.ts';
-import { type Json, type LeftOutStep, type PersonWait, isWait } from './plan.ts';
+import { type Json, type LeftOutStep, type WhenOutput, type PersonWait, isWait } from './plan.ts';
 import type { DraftPhase, StepBefore } from './procedure.ts';
 import {
   type BadReference,
@@ -18,6 +18,7 @@ import {
 import type { PlainStep } from './runbook.ts';
 import type { Sources } from './sources.ts';
 import { listOr, problemsOf, show } from './schema.ts';
+import { filledCondition } from './when.ts';
 import { type Path, pointerOf } from './yaml.ts';
 
 export type PlannedStep = {
@@ -41,6 +42,7 @@ export function planSteps(
   return steps.flatMap((step) => {
     if (leftOut.some(({ id }) => id === step.id)) return [];
     const { path } = step;
+    const conditions = conditionsOf(step, found);
     const procedure = procedureOf(step.uses);
     const filled = fillParams(step.with, step.scope.values);
     checkReferences(filled.bad, step.scope, found, [...path, 'with']);
@@ -77,7 +79,7 @@ export function planSteps(
     const planned: PlannedStep = {
       step,
       path,
-      drafts: [...conditionPhases(step, drafts), ...drafts.map(withPlainText)],
+      drafts: [...conditionPhases(conditions, drafts), ...drafts.map(withPlainText)],
       isPointOfNoReturn: step.uses === 'point-of-no-return',
       belowPointOfNoReturn: below,
     };
@@ -164,10 +166,22 @@ function refuseOutputs(filled: Filled, path: Path, kind: string, found: Collecto
   }
 }
 
+function conditionsOf({ whenOutputs, path, scope }: PlainStep, found: Collector): WhenOutput[] {
+  return whenOutputs.flatMap((condition) => {
+    const filled = filledCondition(condition, scope.values);
+    if (!('message' in filled)) return [filled];
+    found.add([...path, 'when'], {
+      message: filled.message,
+      hint: 'write  above: 10  or  above: $(params.NAME)',
+    });
+    return [];
+  });
+}
+
 const CONDITION_MS = 10_000;
 
 /** The phase that looks at what earlier steps found, and leaves the others of the step out where it should. */
-function conditionPhases({ whenOutputs }: PlainStep, drafts: readonly DraftPhase[]): DraftPhase[] {
+function conditionPhases(whenOutputs: readonly WhenOutput[], drafts: readonly DraftPhase[]): DraftPhase[] {
   if (whenOutputs.length === 0 || drafts.length === 0) return [];
   return [
     {

@@ -9,7 +9,7 @@ import type { Scope } from './include.ts';
 import { nearest } from './nearest.ts';
 import { PARAM_NAME, PARAM_NAME_FORM, type ParamDeclaration, checkParam } from './params.ts';
 import type { Json, LeftOutStep, When, WhenOutput } from './plan.ts';
-import { REFERENCE_PATTERN } from './references.ts';
+import { REFERENCE_PATTERN, fillParams, unescapeText } from './references.ts';
 import type { Runbook, RunbookStep } from './runbook.ts';
 import { exact, listOr, show } from './schema.ts';
 import { parseDuration } from './units.ts';
@@ -44,7 +44,11 @@ export const whenSchema = exact({
     } else if (asked.length !== 1) {
       const expected = 'expected one of is, above, below, atLeast, atMost';
       refuse(`The condition on output '${when.output}' is not complete, ${expected}.`, FORMS);
-    } else if (when.output !== undefined && 'expected' in parseExpectation(wordsOf(when))) {
+    } else if (
+      when.output !== undefined &&
+      !isFilledLater(wordsOf(when)) &&
+      'expected' in parseExpectation(wordsOf(when))
+    ) {
       refuse(`The condition says ${show(wordsOf(when))}, expected ${EXPECTATION_FORM}.`, FORMS);
     }
   })
@@ -54,6 +58,11 @@ const FORMS = 'write  when: { param: NAME, is: VALUE }  or  when: { output: STEP
 
 type Condition = z.output<typeof whenSchema>;
 
+/** What a param brings is looked at once it is there. */
+function isFilledLater(words: string): boolean {
+  return words.includes('$(params.');
+}
+
 function wordsOf({ is, above, below, atLeast, atMost }: Condition): string {
   const [words, value] = [
     ['above ', above] as const,
@@ -62,6 +71,25 @@ function wordsOf({ is, above, below, atLeast, atMost }: Condition): string {
     ['at most ', atMost] as const,
   ].find(([, given]) => given !== undefined) ?? ['', is];
   return `${words}${String(value)}`;
+}
+
+/** The condition with its params filled in, or the sentence that says why it cannot stand. */
+export function filledCondition(
+  { output, words }: WhenOutput,
+  params: Readonly<Record<string, Json>>,
+): WhenOutput | { message: string } {
+  const { value, outputs, bad } = fillParams(words, params);
+  const filled = unescapeText(typeof value === 'string' ? value : JSON.stringify(value));
+  const [first] = bad;
+  if (first !== undefined || outputs.length > 0) {
+    const text = first?.text ?? `$(${outputs[0]?.step}.${outputs[0]?.output})`;
+    return {
+      message: `The condition holds ${text}, expected a value or a param that this runbook declares.`,
+    };
+  }
+  if ('expected' in parseExpectation(filled))
+    return { message: `The condition says ${show(filled)}, expected ${EXPECTATION_FORM}.` };
+  return { output, words: filled };
 }
 
 /** What the plan decides apart from what the run decides. */

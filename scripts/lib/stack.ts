@@ -36,6 +36,8 @@ export type StartStack = {
   temporalNamespace?: string;
   /** Another worker program than `worker.ts`, and more variables for it; for tests. */
   worker?: { program?: string; variables?: Record<string, string> };
+  /** More entries for the demo environment, by their path in the file; for tests. */
+  environment?: readonly (readonly [path: string[], value: unknown])[];
 };
 
 export type Stack = {
@@ -84,7 +86,12 @@ async function startParts(
     startNode({ name, args, env, logs, stops });
 
   const app = await startApp({ options, postgresUrl: databases.piano.url, start });
-  const environments = await writeEnvironments({ folder, app, piano: databases.piano });
+  const environments = await writeEnvironments({
+    folder,
+    app,
+    piano: databases.piano,
+    more: options.environment ?? [],
+  });
   const shared = {
     TEMPORAL_ADDRESS: servers.temporalAddress,
     TEMPORAL_NAMESPACE: options.temporalNamespace ?? process.env['TEMPORAL_NAMESPACE'] ?? 'default',
@@ -294,8 +301,9 @@ async function writeEnvironments(part: {
   folder: string;
   app: App;
   piano: Databases['piano'];
+  more: NonNullable<StartStack['environment']>;
 }): Promise<string> {
-  const { folder, app, piano } = part;
+  const { folder, app, piano, more } = part;
   const environments = join(folder, 'environments');
   await mkdir(environments, { recursive: true });
   const document = parseDocument(await readFile(join(ROOT, 'environments/demo.yaml'), 'utf8'));
@@ -313,6 +321,7 @@ async function writeEnvironments(part: {
     [['app-database-mode', 'token'], { env: 'PIANO_ADMIN_TOKEN' }],
   ];
   for (const [path, value] of values) document.setIn(['targets', ...path], value);
+  for (const [path, value] of more) document.setIn(path, value);
   await writeFile(join(environments, 'demo.yaml'), document.toString());
   return environments;
 }

@@ -76,7 +76,11 @@ export type LaunchWorld = AsyncDisposable & {
   cli(person: string, args: string[]): Promise<Said>;
 };
 
-export type MakeLaunchWorld = { worker?: { program?: string; variables?: Record<string, string> } };
+export type MakeLaunchWorld = {
+  worker?: { program?: string; variables?: Record<string, string> };
+  /** More entries for the demo environment, by their path in the file. */
+  environment?: readonly (readonly [path: string[], value: unknown])[];
+};
 
 /** Ready when the API, a worker and the traffic run. Everything ends with the scope. */
 export async function makeLaunchWorld(options: MakeLaunchWorld = {}): Promise<LaunchWorld> {
@@ -104,6 +108,7 @@ async function makeWorld(options: MakeLaunchWorld, defer: AsyncDisposableStack):
     rows: ROWS,
     servers: { temporalAddress: address, postgresUrl: postgres },
     temporalNamespace: namespace,
+    ...(options.environment === undefined ? {} : { environment: options.environment }),
     worker: {
       ...options.worker,
       variables: { COUNTDOWN_WORKFLOW_BUNDLE: bundle.codePath, ...options.worker?.variables },
