@@ -9,17 +9,20 @@ import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } 
 import { type Logger, pino } from 'pino';
 import { z } from 'zod';
 import { type Activities, type Activity, createActivities } from './activities/index.ts';
+import type { Environment } from './procedures/environment.ts';
 import { JOURNAL_WAIT_MS } from './procedures/limits.ts';
+import { makeEnvironments } from './store/environment-files.ts';
 import { makeWorkerStore } from './store/index.ts';
 import { waitForVersion } from './store/migrate.ts';
 import { makePool } from './store/pool.ts';
-import { loadEnvironments } from './store/environments.ts';
 
 const GRACE_MS = 10_000;
 const FORCE_MS = 15_000;
 /** The schema may still be migrated by an API that starts beside the worker. */
 const SCHEMA_WAIT_MS = 60_000;
 const CONNECTIONS_MAX = 20;
+/** How often the environment files are looked at for changes. */
+const ENVIRONMENTS_EVERY_MS = 5_000;
 /**
  * A worker that is frozen still holds its polls, and each swallows one task. With the default of ten it would use up every
  * try of a phase and every attempt of an undo that another worker could do. One for the phases, and the least possible for
@@ -70,12 +73,12 @@ export async function runWorker({ pools, variables, wrap }: RunWorker): Promise<
 
   const pool = makePool(settings.COUNTDOWN_DATABASE_URL, { name: 'worker', max: CONNECTIONS_MAX });
   await waitForVersion(settings.COUNTDOWN_DATABASE_URL, { timeoutMs: SCHEMA_WAIT_MS });
-  const environments = await loadEnvironments(settings.COUNTDOWN_ENVIRONMENTS);
+  const environments = await followEnvironments(settings.COUNTDOWN_ENVIRONMENTS, log);
   const store = makeWorkerStore(pool);
   const activities = createActivities({
     store,
     log,
-    environments: new Map([...environments].map(([name, { environment }]) => [name, environment])),
+    environments,
     stateFolder: settings.COUNTDOWN_STATE,
     env: variables,
     journalWaitMs: settings.COUNTDOWN_JOURNAL_WAIT_MS,
@@ -98,6 +101,19 @@ export async function runWorker({ pools, variables, wrap }: RunWorker): Promise<
   await connection.close();
   await pool.end();
   log.info('worker: stopped');
+}
+
+/** The environment files as they are, looked at again every few seconds, so that a change needs no new worker. */
+async function followEnvironments(folder: string, log: Logger): Promise<ReadonlyMap<string, Environment>> {
+  const files = await makeEnvironments(folder, log);
+  const known = new Map(await files.current());
+  const look = async (): Promise<void> => {
+    const now = await files.current();
+    for (const name of known.keys()) if (!now.has(name)) known.delete(name);
+    for (const [name, environment] of now) known.set(name, environment);
+  };
+  setInterval(() => void look(), ENVIRONMENTS_EVERY_MS).unref();
+  return known;
 }
 
 function connect(settings: Settings): Promise<NativeConnection> {

@@ -7,7 +7,7 @@
  */
 import { writeInstant } from '../procedures/calendar.ts';
 import type { ApiStore, OpenRun, RunView } from '../store/types.ts';
-import type { Environments } from './environments.ts';
+import type { Environments } from '../store/environment-files.ts';
 import { frozenAt } from './freeze.ts';
 import { heldSentence, heldWords, holderOf } from './leases.ts';
 import { mayDo, rolesIn } from './permissions.ts';

@@ -3,7 +3,7 @@ import type { Context } from 'hono';
 import type { Logger } from 'pino';
 import type { Environment } from '../procedures/environment.ts';
 import type { ApiStore, RunDetail } from '../store/types.ts';
-import type { Environments } from './environments.ts';
+import type { Environments } from '../store/environment-files.ts';
 import type { EventHub } from './events.ts';
 import type { Launcher } from './launcher.ts';
 import type { Permission, Role } from './permissions.ts';

@@ -9,7 +9,7 @@ import { makeApiStore } from '../store/index.ts';
 import { migrate, waitForVersion } from '../store/migrate.ts';
 import { makePool } from '../store/pool.ts';
 import { type ApiConfig, ConfigError, readConfig } from './config.ts';
-import { makeEnvironments } from './environments.ts';
+import { makeEnvironments } from '../store/environment-files.ts';
 import { makeEventHub } from './events.ts';
 import { createApi } from './index.ts';
 import { runJanitor } from './janitor.ts';

@@ -7,7 +7,7 @@ import { Client, Connection } from '@temporalio/client';
 import { pino } from 'pino';
 import { expect } from 'vitest';
 import { z } from 'zod';
-import { makeEnvironments } from '../../api/environments.ts';
+import { makeEnvironments } from '../../store/environment-files.ts';
 import { makeEventHub } from '../../api/events.ts';
 import { createApi, openApiDocument } from '../../api/index.ts';
 import { makeLauncher } from '../../api/launcher.ts';

@@ -4,8 +4,10 @@
  */
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { parseDocument } from 'yaml';
 import type { RunDetailWire } from '../../cli/wire.ts';
 import { makeFolder } from '../../scripts/lib/processes.ts';
 import { type LaunchWorld, makeLaunchWorld } from '../support/launch-world.ts';
@@ -142,6 +144,29 @@ test(
       .map(({ phase }) => phase);
     expect(begun).not.toContain('above/run');
     expect(new Set(undone)).toEqual(new Set(['flag', 'hold/set']));
+  },
+  TEST_MS,
+);
+
+test(
+  'a target that is added to the environment file can be used without a new worker',
+  async () => {
+    const dana = world.client();
+    const file = join(world.stack.folder, 'environments', 'demo.yaml');
+    const document = parseDocument(await readFile(file, 'utf8'));
+    document.setIn(['targets', 'later'], { kind: 'command', argv: ['/bin/true'], effect: 'none' });
+    await writeFile(file, document.toString());
+    const text = 'name: later\nsteps:\n  - { id: later, uses: command, with: { run: later } }\n';
+    const { plan } = await dana.makePlan({ runbook: { text }, environment: 'demo', params: {} });
+    // Until the worker has looked again it says that its copy differs, and nothing is started.
+    const deadline = Date.now() + 30_000;
+    for (;;) {
+      const { run } = await dana.start({ plan }, randomUUID());
+      const ended = await world.until(run, ({ state }) => state === 'succeeded' || state === 'stopped');
+      if (ended.state === 'succeeded') return;
+      expect(ended.because).toContain("Target 'later' in this worker's copy");
+      expect(Date.now()).toBeLessThan(deadline);
+    }
   },
   TEST_MS,
 );

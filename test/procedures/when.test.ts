@@ -127,10 +127,11 @@ test('a condition on an output becomes a phase that decides about the others of 
   });
 });
 
+const asking = (above: string) => hold.replace(/ }$/, `, when: { output: found.value, above: ${above} } }`);
+
 test('a condition on an output may take its amount from a param', () => {
   const found = '{ id: found, uses: sql.check, with: { target: app-postgres, query: select 1, expect: 1 } }';
   const least = "params: { least: { type: string, default: '10' } }\n";
-  const asking = (above: string) => hold.replace(/ }$/, `, when: { output: found.value, above: ${above} } }`);
   const words = (params: Record<string, string>) =>
     phase(planSteps([found, asking('$(params.least)')], { head: least, params }), 'hold/when').title;
   expect(words({ least: '60%' })).toBe('look whether found.value is above 60%');

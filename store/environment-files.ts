@@ -1,9 +1,8 @@
 /** The environment files as they are now: who was taken out of a group a minute ago cannot approve any more. */
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Logger } from 'pino';
 import type { Environment } from '../procedures/environment.ts';
-import { loadEnvironments } from '../store/environments.ts';
+import { loadEnvironments } from './environments.ts';
 
 export type Environments = {
   /** All files, read again where one of them has changed. A change that cannot be read keeps the last good state and is logged. */
@@ -13,7 +12,7 @@ export type Environments = {
 /** Throws where the folder cannot be read, or a file of it is wrong, at the first reading. */
 export async function makeEnvironments(
   folder: string,
-  log: Pick<Logger, 'error' | 'info'>,
+  log: Record<'error' | 'info', (said: object, message: string) => void>,
 ): Promise<Environments> {
   let seen = await stampOf(folder);
   let known = plain(await loadEnvironments(folder));
