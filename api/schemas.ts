@@ -117,6 +117,8 @@ export const PlanAnswer = z
     /** Steps of the runbook that are not in the plan, and why. */
     leftOut: z.array(z.object({ id: z.string(), kind: z.string(), because: z.string() })),
     unverifiable: z.array(z.string()),
+    /** Runs of their own, due so long after this one has succeeded. */
+    followUps: z.array(z.object({ id: z.string(), afterMs: z.number(), plan: z.string() })),
     now: z.object({
       /** Who would ask for the run, and so cannot approve it. */
       person: z.string(),

@@ -67,6 +67,7 @@ export function planAnswer(
       because: leftOutBecause(step, plan.params),
     })),
     unverifiable: plan.unverifiable,
+    followUps: plan.followUps ?? [],
     now: {
       person: now.person,
       takesMs: now.expected.reduce((sum, phase) => sum + phase.runMs, 0),

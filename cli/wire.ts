@@ -19,6 +19,7 @@ export type PlanWire = {
     phases: { id: string }[];
   }[];
   leftOut: { id: string; kind: string; because: string }[];
+  followUps?: { id: string; afterMs: number; plan: string }[];
   unverifiable: string[];
   now: {
     person: string;

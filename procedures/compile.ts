@@ -8,6 +8,7 @@ import { Collector } from './collector.ts';
 import type { Environment } from './environment.ts';
 import { type EmergencyAsked, emergencyOf } from './emergency.ts';
 import { checkBranches, entriesOf, orderPhases } from './entries.ts';
+import { planFollowUps } from './follow-ups.ts';
 import { type Runbooks, expand } from './include.ts';
 import { leaveToSkip } from './leave-to-skip.ts';
 import { PHASES_MAX } from './limits.ts';
@@ -35,8 +36,25 @@ export type CompileInput = {
   digest: (json: Json) => string;
 };
 
+/** What one runbook gives: the plan of the run, and those of the runs that follow it. */
+export type Compiled = { plan: Plan; followUps: { id: string; afterMs: number; plan: Plan }[] };
+
 /** Throws PlanProblem with everything that is wrong; nothing else is thrown for any runbook, environment and params. */
+export function compileAll(input: CompileInput): Compiled {
+  const plan = compileOne(input);
+  const followUps = planFollowUps(input, plan.params, compileOne);
+  if (followUps.length === 0) return { plan, followUps };
+  // The digest is that under which each plan is stored.
+  const named = followUps.map(({ id, afterMs, plan: own }) => ({ id, afterMs, plan: input.digest(own) }));
+  return { plan: { ...plan, followUps: named }, followUps };
+}
+
+/** The plan of the run alone; see `compileAll`. */
 export function compile(input: CompileInput): Plan {
+  return compileAll(input).plan;
+}
+
+function compileOne(input: CompileInput): Plan {
   const { runbook, environment } = input;
   const sources = joinSources(runbook.source);
   const found = new Collector(sources);

@@ -109,6 +109,12 @@ export function expand(
     }
     const inner = readInner(name, at);
     if (inner === undefined) return undefined;
+    const [followUp] = inner.followUps;
+    if (followUp !== undefined) {
+      const message = `Runbook '${name}' has the followUp ${followUp.step.id}, expected one without: it stands in the runbook that is planned.`;
+      found.add(at, { message, hint: 'write the followUp beside steps here' });
+      return undefined;
+    }
     if (step.block !== undefined && !fitsInBranch(inner, step, found)) return undefined;
     out.includes[name] = inner;
     const given = paramsOf(inner, params, [...step.path, 'with', 'params'], level.scope);

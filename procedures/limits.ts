@@ -10,6 +10,8 @@ export const RUNBOOK_SIZE_BYTES_MAX = 256 * 1024;
 export const YAML_DEPTH_MAX = 32;
 export const STEPS_MAX = 100;
 export const PHASES_MAX = 500;
+export const FOLLOW_UPS_MAX = 10;
+export const FOLLOW_UP_AFTER_MS_MAX = 90 * DAY_MS;
 
 /** Approvals. */
 export const APPROVAL_EXPIRES_MS = 4 * HOUR_MS;

@@ -56,6 +56,8 @@ async function readOne(
   }
 }
 
-function includedNames({ steps }: Runbook): string[] {
-  return steps.flatMap(({ include }) => (include === undefined ? [] : [include.runbook]));
+function includedNames({ steps, followUps }: Runbook): string[] {
+  return [...steps, ...followUps.map(({ step }) => step)].flatMap(({ include }) =>
+    include === undefined ? [] : [include.runbook],
+  );
 }

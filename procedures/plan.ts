@@ -150,6 +150,9 @@ export type Fingerprint = { target: string; pool: string; call: Call; limits: Li
 /** A plan that may be started inside change freezes: why, inside which, and whom it asks at least. */
 export type Emergency = { reason: string; freezes: string[]; from: Record<string, number> };
 
+/** `afterMs` is counted from the end of a run that succeeded. */
+export type FollowUp = { id: string; afterMs: number; plan: string };
+
 export type Plan = {
   version: 1;
   /** A check of a plan: only what can be looked at without changing anything. */
@@ -167,6 +170,8 @@ export type Plan = {
   approvals: Record<string, Approval>;
   /** The windows of the environment that steps wait for. */
   windows?: Record<string, Window>;
+  /** Runs of their own that are due some time after this one has succeeded, each by the hash of its plan. */
+  followUps?: FollowUp[];
   /** Missing where it is not made for an emergency: it starts inside no change freeze then. */
   emergency?: Emergency;
   targets: Record<string, PlannedTarget>;

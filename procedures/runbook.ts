@@ -1,38 +1,22 @@
 /** The runbook: a YAML file that says what to do. Read from top to bottom, without jumps, loops or scripts. */
 import { z } from 'zod';
-import { approvalSchema } from './approval-asked.ts';
 import { Collector } from './collector.ts';
 import type { ApprovalAsked } from './environment.ts';
 import type { Added, Scope } from './include.ts';
-import { LATER_KINDS, PROCEDURE_NAMES, type ProcedureName, isProcedureName } from './index.ts';
-import { DAY_MS, ROLLBACK_WITHIN_MS, SECOND_MS, STEPS_MAX } from './limits.ts';
-import { nearest } from './nearest.ts';
+import type { ProcedureName } from './index.ts';
 import type { Objective } from './objectives.ts';
-import { type ParamDeclaration, checkParam, paramsSchema } from './params.ts';
+import { type ParamDeclaration, checkParam } from './params.ts';
 import type { Json, When, WhenOutput } from './plan.ts';
 import { PlanProblem, type Problem } from './problem.ts';
-import {
-  durationSchema,
-  exact,
-  later,
-  lineSchema,
-  listOr,
-  nameSchema,
-  problemsOf,
-  refusedKey,
-  show,
-} from './schema.ts';
-import { checkConditions, splitConditions, whenSchema } from './when.ts';
+import { type Entry, type Single, includeSchema, runbookSchema } from './runbook-schema.ts';
+import { problemsOf, show } from './schema.ts';
+import { checkConditions, splitConditions } from './when.ts';
 import { type Path, type Source, readYaml } from './yaml.ts';
 
 /** What stands for the file of a text that has none, as a request brings it; its `name` is free. */
 export const TEXT_FILE = 'your text';
 /** A file of this name says nothing of what is in it: its `name` is free, too. */
 const ANY_FILE = 'runbook.yaml';
-
-const TRIES_MAX = 10;
-/** Steps beside each other in one block. */
-const BRANCHES_MAX = 10;
 
 export type RunbookStep = {
   id: string;
@@ -91,144 +75,11 @@ export type Runbook = {
   /** Every step in the order written, branches of a block one after the other. */
   steps: RunbookStep[];
   blocks: Block[];
+  /** Each becomes a plan of its own. */
+  followUps: { afterMs: number; step: RunbookStep }[];
   /** The text with the place of everything in it, for the problems that only an environment shows. */
   source: Source;
 };
-
-/** What may stand after `uses`. */
-const USABLE: readonly string[] = [...PROCEDURE_NAMES, 'runbook'].toSorted();
-
-/** What `with` takes where a step uses another runbook. */
-export const includeSchema = exact({
-  runbook: nameSchema.describe('The name of a shipped runbook.'),
-  params: z.record(z.string(), z.json()).default({}).describe('Its params by name.'),
-});
-
-const kindSchema = z
-  .string('a kind of step')
-  .superRefine((kind, context) => {
-    if (isProcedureName(kind) || kind === 'runbook') return;
-    if (LATER_KINDS.includes(kind)) {
-      const message = `Steps of kind ${kind} come with a later version, expected ${listOr(USABLE)}.`;
-      const params = { code: 'NotSupported', hint: 'take the step away' };
-      return context.addIssue({ code: 'custom', message, params });
-    }
-    const near = nearest(kind, USABLE);
-    const message = `There is no kind ${show(kind)}, expected ${listOr(USABLE)}.`;
-    context.addIssue({
-      code: 'custom',
-      message,
-      params: near === undefined ? {} : { hint: `write ${near}` },
-    });
-  })
-  .meta({ enum: USABLE });
-
-const idSchema = nameSchema
-  .refine((id) => id !== 'params', {
-    error: "A step cannot be named 'params', since $(params.x) is a param.",
-    params: { hint: 'use another id' },
-  })
-  .describe('Unique in the runbook; outputs are named by it, as in $(id.output).');
-
-const approvalOfStep = approvalSchema
-  .exactOptional()
-  .describe('Who must give leave before the first effect; the environment says what is asked at least.');
-const windowOfStep = nameSchema
-  .exactOptional()
-  .describe('A window of the environment: the first effect waits until it is open.');
-const rollbackOfStep = exact({
-  within: durationSchema({ ms: SECOND_MS }, { ms: 7 * DAY_MS }).describe('A duration.'),
-})
-  .exactOptional()
-  .describe('The time in which it must be able to be taken back; at most that of the runbook.');
-
-/** A step's keys in the order in which people write them. In a block `approval` and `parallel` are refused. */
-const stepForm = <A extends z.ZodType, P extends z.ZodType>({
-  approval,
-  parallel,
-}: {
-  approval: A;
-  parallel: P;
-}) =>
-  exact({
-    id: idSchema,
-    uses: kindSchema.describe('The kind of step.'),
-    with: z.record(z.string(), z.json()).default({}).describe('What the kind takes.'),
-    when: whenSchema.exactOptional(),
-    approval,
-    onFail: z
-      .enum(['unwind', 'ask'])
-      .default('unwind')
-      .describe('What follows a failure: unwind, or ask a person for 30m and then unwind.'),
-    timeout: durationSchema({ ms: SECOND_MS }, { ms: DAY_MS })
-      .exactOptional()
-      .describe('Time for one attempt of each of its phases, 1s to 24h. Default the kind’s own.'),
-    tries: z
-      .int()
-      .min(1)
-      .max(TRIES_MAX)
-      .exactOptional()
-      .describe('Tries of each of its phases, with a probe between them. Default the kind’s own, 3.'),
-    window: windowOfStep,
-    rollback: rollbackOfStep,
-    parallel,
-  });
-
-const stepSchema = stepForm({ approval: approvalOfStep, parallel: z.never().exactOptional() });
-
-const branchSchema = stepForm({
-  approval: refusedKey({
-    message: 'A branch asks for no approval of its own, expected one approval of the whole block.',
-    hint: 'write it beside parallel',
-  }),
-  parallel: refusedKey({
-    message: 'parallel stands inside parallel, expected steps that use a kind.',
-    hint: 'put its steps into the block around it',
-  }),
-});
-
-const blockSchema = exact({
-  id: idSchema,
-  parallel: z
-    .array(branchSchema, 'a list of steps')
-    .min(2, 'at least 2 steps')
-    .max(BRANCHES_MAX, `at most ${BRANCHES_MAX} steps`)
-    .describe('Steps beside each other. The next entry begins when all of them have ended.'),
-  when: whenSchema.exactOptional(),
-  approval: approvalOfStep,
-  window: windowOfStep,
-  rollback: rollbackOfStep,
-  uses: refusedKey({
-    message: 'The entry has uses and parallel, expected one of the two.',
-    hint: 'put the step that uses it into parallel, or above',
-  }),
-});
-
-/** Exactly one of `uses` and `parallel`; which of the two says which keys there are. */
-const entrySchema = z.union([stepSchema, blockSchema]);
-
-/** The file, key by key. What only the whole shows (ids, references) is checked after it. */
-export const runbookSchema = exact({
-  name: nameSchema.describe('The name of the file, without .yaml.'),
-  description: lineSchema(500).exactOptional().describe('One line for lists of runbooks.'),
-  params: paramsSchema.default({}).describe('What a run is given; used as $(params.name).'),
-  rollback: exact({
-    within: durationSchema({ ms: SECOND_MS }, { ms: 7 * DAY_MS })
-      .default(ROLLBACK_WITHIN_MS)
-      .describe('The time that a whole unwinding may take. Default 1h.'),
-  })
-    .default({ within: ROLLBACK_WITHIN_MS })
-    .describe('The rollback objective.'),
-  steps: z
-    .array(entrySchema, 'a list of steps')
-    .min(1, 'at least 1 step')
-    .max(STEPS_MAX, `at most ${STEPS_MAX} steps`)
-    .describe('What is done, in the order written.'),
-  followUp: later(
-    'followUp comes with a later version.',
-    'take it away, and write a runbook of its own for later',
-  ),
-});
 
 /** The runbook that the text describes, every default filled in. Throws PlanProblem with all that is wrong. */
 export function parseRunbook(text: string, file: string): Runbook {
@@ -238,7 +89,7 @@ export function parseRunbook(text: string, file: string): Runbook {
     const at = { base: [], value: source.value, code: 'RunbookInvalid' as const };
     throw new PlanProblem(problemsOf(unfolded(parsed.error, source.value), source, at));
   }
-  const { name, description, params, rollback, steps } = parsed.data;
+  const { name, description, params, rollback, steps, followUp = [] } = parsed.data;
   const runbook: Runbook = {
     name,
     ...(description === undefined ? {} : { description }),
@@ -251,18 +102,20 @@ export function parseRunbook(text: string, file: string): Runbook {
       const path = ['steps', index];
       return [{ id, path, ...(approval === undefined ? {} : { approval }), ...objectiveOf(own, path) }];
     }),
+    followUps: followUp.map(({ after, ...step }, index) => ({
+      afterMs: after,
+      step: stepOf(step, ['followUp', index]),
+    })),
     source,
   };
   const found = new Collector(source);
   found.push([...checkName(runbook, file), ...checkIds(runbook), ...checkDefaults(runbook)]);
-  checkConditions(runbook, found);
-  takeIncludes(runbook, found);
+  const all = { ...runbook, steps: [...runbook.steps, ...runbook.followUps.map(({ step }) => step)] };
+  checkConditions(all, found);
+  takeIncludes(all, found);
   found.finish();
   return runbook;
 }
-
-type Entry = z.output<typeof entrySchema>;
-type Branch = z.output<typeof branchSchema>;
 
 function stepsOf(entry: Entry, path: Path): RunbookStep[] {
   if (!('parallel' in entry)) return [stepOf(entry, path)];
@@ -283,7 +136,7 @@ function stepsOf(entry: Entry, path: Path): RunbookStep[] {
   });
 }
 
-function stepOf(entry: z.output<typeof stepSchema> | Branch, path: Path): RunbookStep {
+function stepOf(entry: Single, path: Path): RunbookStep {
   const { id, uses, when, onFail, window, timeout, tries, rollback } = entry;
   const approval = entry.approval as ApprovalAsked | undefined;
   return {
@@ -333,8 +186,8 @@ function checkName({ name, source }: Runbook, file: string): Problem[] {
   return [{ ...source.place(['name']), code: 'RunbookInvalid', message, hint: `write  name: ${expected}` }];
 }
 
-function checkIds({ steps, blocks, source }: Runbook): Problem[] {
-  const entries = [...steps, ...blocks].toSorted(
+function checkIds({ steps, blocks, followUps, source }: Runbook): Problem[] {
+  const entries = [...steps, ...blocks, ...followUps.map(({ step }) => step)].toSorted(
     (one, other) => placeOf(source, one) - placeOf(source, other),
   );
   return entries.flatMap(({ id, path }, index) => {

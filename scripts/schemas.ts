@@ -6,7 +6,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { environmentSchema } from '../procedures/environment-schema.ts';
 import { PROCEDURES } from '../procedures/index.ts';
-import { includeSchema, runbookSchema } from '../procedures/runbook.ts';
+import { includeSchema, runbookSchema } from '../procedures/runbook-schema.ts';
 import { LATER_MARK } from '../procedures/schema.ts';
 
 type Schema = { [key: string]: unknown };
@@ -63,6 +63,7 @@ function isSchema(value: unknown): value is Schema {
 /** What `with` takes depends on `uses`: one rule a kind. */
 function withKinds(runbook: Schema): Schema {
   const step = part(runbook, ['properties', 'steps', 'items']);
+  const followUp = part(runbook, ['properties', 'followUp', 'items']);
   const include = { kind: 'runbook', summary: 'the steps of another runbook', params: includeSchema };
   step['allOf'] = [...Object.values(PROCEDURES), include].map(({ kind, summary, params }) => {
     const taken = withReferences(schemaOf(params));
@@ -77,6 +78,7 @@ function withKinds(runbook: Schema): Schema {
       },
     };
   });
+  followUp['allOf'] = step['allOf'];
   return runbook;
 }
 

@@ -42,7 +42,8 @@ export function addChecks(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       const key = idempotencyKey(c.req.header('idempotency-key'));
       const environment = await environmentNamed(deps, body.environment);
       await grant(c, deps, environment);
-      const { plan, notChecked } = checkPlan(await compiledPlan(deps, environment, body));
+      const compiled = await compiledPlan(deps, environment, body);
+      const { plan, notChecked } = checkPlan(compiled.plan);
       if (plan.phases.length === 0) {
         throw new ApiProblem(
           'NothingToCheck',

@@ -1,6 +1,6 @@
 /** Plans: a runbook made exact for one environment. Planning touches no target and changes nothing. */
 import type { OpenAPIHono } from '@hono/zod-openapi';
-import { compile } from '../../procedures/compile.ts';
+import { type Compiled, compileAll } from '../../procedures/compile.ts';
 import { loadRunbooks } from '../../procedures/load-runbooks.ts';
 import { PlanProblem, render } from '../../procedures/problem.ts';
 import { TEXT_FILE, parseRunbook } from '../../procedures/runbook.ts';
@@ -36,9 +36,13 @@ export function addPlans(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       const body = c.req.valid('json');
       const environment = await environmentNamed(deps, body.environment);
       await grant(c, deps, environment);
-      const plan = await compiledPlan(deps, environment, body);
+      const { plan, followUps } = await compiledPlan(deps, environment, body);
       const hash = digest(plan);
-      await deps.store.savePlan({ hash, plan, person: c.get('person') });
+      const person = c.get('person');
+      // Those that follow first: a stored plan names no plan that is not there.
+      for (const { plan: own } of followUps)
+        await deps.store.savePlan({ hash: digest(own), plan: own, person });
+      await deps.store.savePlan({ hash, plan, person });
       c.header('Location', `/v1/plans/${hash}`);
       return c.json(await answer(c, deps, hash, plan, environment), 201);
     },
@@ -62,12 +66,12 @@ export function addPlans(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
   );
 }
 
-/** The plan that a request asks for; nothing is stored. Throws what is wrong with runbook and params. */
+/** The plan that a request asks for, and those of the runs that follow it; nothing is stored. Throws what is wrong with runbook and params. */
 export async function compiledPlan(
   deps: ApiDeps,
   environment: Environment,
   body: z.infer<typeof PlanRequest>,
-): Promise<Plan> {
+): Promise<Compiled> {
   const source = await sourceOf(deps, environment, body.runbook);
   return planOf(deps, source, environment, jsonOf(body.params));
 }
@@ -135,13 +139,13 @@ async function planOf(
   source: Source,
   environment: Environment,
   params: Record<string, Json>,
-): Promise<Plan> {
+): Promise<Compiled> {
   let texts: ReadonlyMap<string, string> = new Map([[source.file, source.text]]);
   try {
     const runbook = parseRunbook(source.text, source.file);
     const loaded = await loadRunbooks(runbook, (name) => shippedRunbook(deps.runbooks, name));
     texts = loaded.texts;
-    return compile({ runbook, environment, params, digest, runbooks: loaded.runbooks });
+    return compileAll({ runbook, environment, params, digest, runbooks: loaded.runbooks });
   } catch (error) {
     if (error instanceof PlanProblem) throw problemOfPlan(error, texts);
     throw error;

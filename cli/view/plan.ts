@@ -29,6 +29,7 @@ export function planLines(plan: PlanWire, style: Style): string[] {
     twoParts(title, `${plural(plan.steps.length, 'step')}, ${plural(phases, 'phase')}`, RIGHT_COLUMN),
     ...tableLines(plan, style),
     ...leftOutLines(plan, style),
+    ...laterLines(plan),
     ...(plan.steps.every(({ effect }) => effect === 'none')
       ? ['This runbook has no step that changes anything.']
       : []),
@@ -81,6 +82,22 @@ function tableLines(plan: PlanWire, style: Style): string[] {
 /** What the runbook has and this plan has not, with the reason. */
 function leftOutLines({ leftOut }: PlanWire, style: Style): string[] {
   return leftOut.map(({ id, kind, because }) => cut(style, `Left out    ${id}  ${kind}  ${because}`, 105));
+}
+
+function laterLines({ followUps = [] }: PlanWire): string[] {
+  return followUps.map(
+    ({ id, afterMs, plan }) =>
+      `Later, a run of its own: ${id} after ${lengthText(afterMs)}, plan ${plan.slice(0, 12)}`,
+  );
+}
+
+const HOUR_MS = 3_600_000;
+
+/** Days and hours, where it is days. */
+function lengthText(ms: number): string {
+  const hours = Math.floor(ms / HOUR_MS);
+  if (hours < 24 || ms % HOUR_MS !== 0) return duration(ms);
+  return hours % 24 === 0 ? `${hours / 24}d` : `${Math.floor(hours / 24)}d ${hours % 24}h`;
 }
 
 function longest(texts: readonly string[], least: number): number {

@@ -16,17 +16,6 @@ const texts = [...page.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, text = '']) 
 const environments = texts.filter((text) => text.startsWith('environment:'));
 const runbooks = texts.filter((text) => text.startsWith('name:'));
 
-/** Keys whose sections are still to be written; what stands below them too. */
-const AWAITED = [
-  'steps.parallel',
-  'steps.when.output',
-  'steps.when.above',
-  'steps.when.below',
-  'steps.when.atLeast',
-  'steps.when.atMost',
-  'followUp',
-];
-
 function isSchema(value: unknown): value is Schema {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
@@ -53,15 +42,15 @@ function writtenIn(value: unknown, path: readonly string[] = []): string[] {
   ]);
 }
 
-const isAwaited = (key: string) => AWAITED.some((one) => key === one || key.startsWith(`${one}.`));
-
-/** Kinds and targets have pages of their own, and the least that is asked has the form of what a step asks. */
+/** Kinds and targets have pages of their own, the least that is asked has the form of what a step asks, a branch and a follow-up the keys of a step. */
 const isOfPage = (key: string) =>
-  !/^(targets\.|steps\.with\.)|^approvals\.least\.\w+\.|\.(env|file)$/.test(key);
+  !/^(targets\.|steps\.with\.|followUp\.(?!after$)|steps\.parallel\.)|^approvals\.least\.\w+\.|\.(env|file)$/.test(
+    key,
+  );
 
 function unshown(name: string, examples: readonly string[]): string[] {
   const shown = new Set(examples.flatMap((text) => writtenIn(parse(text))));
-  return keysOf(schema(name)).filter((key) => isOfPage(key) && !shown.has(key) && !isAwaited(key));
+  return keysOf(schema(name)).filter((key) => isOfPage(key) && !shown.has(key));
 }
 
 test('every key of a runbook stands in an example of the page', () => {

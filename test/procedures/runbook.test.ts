@@ -96,7 +96,7 @@ test.each([
   [
     'an unknown key',
     `name: x\nstps: []\nsteps: [${step}]`,
-    "'stps' is not a key, expected name, description, params, rollback or steps.",
+    "'stps' is not a key, expected name, description, params, rollback, steps or followUp.",
   ],
   [
     'a wrong type',
@@ -170,11 +170,10 @@ test.each([
   });
 });
 
-test('followUp and secret params are refused as not supported yet', () => {
-  const text = `name: x\nparams: { p: { type: secret } }\nsteps: [${step}]\nfollowUp: []`;
+test('secret params are refused as not supported yet', () => {
+  const text = `name: x\nparams: { p: { type: secret } }\nsteps: [${step}]`;
   expect(problemsOf(() => parse(text)).map(({ code, message }) => [code, message])).toEqual([
     ['NotSupported', 'Params of type secret come with a later version.'],
-    ['NotSupported', 'followUp comes with a later version.'],
   ]);
 });
 
