@@ -80,6 +80,21 @@ describe('the golden views', () => {
     expect(lines[9]).toBe('Read now, not part of the plan:');
   });
 
+  test('a plan names the runs that follow it, and when they are due', () => {
+    const hash = '0123456789abcdef';
+    const followUps = [
+      { id: 'cleanup', afterMs: 604_800_000, plan: hash },
+      { id: 'look', afterMs: 129_600_000, plan: hash },
+      { id: 'soon', afterMs: 90_000, plan: hash },
+    ];
+    const lines = planLines({ ...plan, followUps }, symbols);
+    expect(lines.filter((line) => line.startsWith('Later'))).toEqual([
+      'Later, a run of its own: cleanup after 7d, plan 0123456789ab',
+      'Later, a run of its own: look after 1d 12h, plan 0123456789ab',
+      'Later, a run of its own: soon after 1m 30s, plan 0123456789ab',
+    ]);
+  });
+
   test('a plan names the change freeze that holds, or the one that comes', () => {
     const next = { name: 'year-end', from: '2026-12-18T00:00:00.000Z' };
     const held = { names: ['year-end'], until: '2027-01-04T00:00:00.000Z' };

@@ -18,7 +18,12 @@ export const demo = (): Environment => parseEnvironment(shipped('environments/de
 /** A runbook of these steps, each a line of YAML, in the demo environment. */
 export function planSteps(
   steps: string | string[],
-  more: { environment?: Environment; params?: Record<string, Json>; head?: string } = {},
+  more: {
+    environment?: Environment;
+    params?: Record<string, Json>;
+    head?: string;
+    runbooks?: Runbooks;
+  } = {},
 ): Plan {
   const text = `name: test\n${more.head ?? ''}steps:\n${[steps]
     .flat()
