@@ -98,7 +98,12 @@ export const PlanAnswer = z
         approval: ApprovalAsked.nullable(),
         /** What the step waits for in itself: an approval, a time, the point of no return. */
         wait: z
-          .object({ wait: z.string(), forMs: z.number().optional(), because: z.string().optional() })
+          .object({
+            wait: z.string(),
+            forMs: z.number().optional(),
+            because: z.string().optional(),
+            instructions: z.string().optional(),
+          })
           .nullable(),
         phases: z.array(
           z.object({

@@ -54,7 +54,7 @@ export function planAnswer(
           title: phase.title,
           effect: phase.effect,
           targets: phase.targets,
-          undo: phase.undo === undefined ? null : (phase.undoTitle ?? phase.undo.activity),
+          undo: undoOf(phase),
           timeoutMs: phase.limits.timeoutMs,
           undoMs: undoMsOf([phase]),
           tries: phase.limits.tries,
@@ -99,6 +99,12 @@ const isoOf = (ms: number) => new Date(ms).toISOString();
 function askedOf({ approvals }: Plan, { id }: Step): Approval | undefined {
   const approval = approvals[id];
   return approval?.skip === true ? undefined : approval;
+}
+
+/** In words: by a person where no program can. */
+function undoOf({ undo, undoTitle, undoWait }: Phase): string | null {
+  if (undoWait !== undefined) return 'A person takes it back';
+  return undo === undefined ? null : (undoTitle ?? undo.activity);
 }
 
 const targetsOf = (phase: Phase) => phase.targets;

@@ -49,3 +49,13 @@ test('plans of follow-ups are stored with the plan that names them', async () =>
   expect([own.runbook, own.steps.map(({ id }) => id)]).toEqual(['outer.settle', ['settle']]);
   expect(own.followUps).toEqual([]);
 });
+
+test('the plan shows work by hand with its instructions, and who takes it back', async () => {
+  const text =
+    'name: paper\nsteps:\n  - { id: sign, uses: manual, with: { instructions: Sign it., undo: Tear it up. } }\n';
+  const made = await api.ok<{ steps: { wait: object; phases: { undo: string }[] }[] }>('dana', '/v1/plans', {
+    body: request(text),
+  });
+  expect(made.steps[0]?.wait).toMatchObject({ wait: 'person', instructions: 'Sign it.' });
+  expect(made.steps[0]?.phases.map(({ undo }) => undo)).toEqual(['A person takes it back']);
+});
