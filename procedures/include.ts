@@ -202,6 +202,8 @@ function placedStep(step: RunbookStep, { scope, prefix, base, above }: Level): P
     ...one,
     output: prefix + one.output,
     path: [...base, ...step.path, 'when'],
+    // A condition that steps of an included runbook inherit knows the params of where it is written.
+    scope,
   }));
   const { window: _window, rollback: _rollback, block: _block, ...rest } = step;
   return {

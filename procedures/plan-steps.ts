@@ -168,9 +168,9 @@ function refuseOutputs(filled: Filled, path: Path, kind: string, found: Collecto
 
 function conditionsOf({ whenOutputs, path, scope }: PlainStep, found: Collector): WhenOutput[] {
   return whenOutputs.flatMap((condition) => {
-    const filled = filledCondition(condition, scope.values);
+    const filled = filledCondition(condition, (condition.scope ?? scope).values);
     if (!('message' in filled)) return [filled];
-    found.add([...path, 'when'], {
+    found.add(condition.path ?? [...path, 'when'], {
       message: filled.message,
       hint: 'write  above: 10  or  above: $(params.NAME)',
     });

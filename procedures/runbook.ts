@@ -31,7 +31,7 @@ export type RunbookStep = {
   /** The step is in the plan where all of these hold: its own, and that of its block. */
   when: When[];
   /** While the run goes on it is left out where one of these does not hold. */
-  whenOutputs: (WhenOutput & { path?: Path })[];
+  whenOutputs: (WhenOutput & { path?: Path; scope?: Scope })[];
   approval?: ApprovalAsked;
   /** A window of the environment in which it may start, and where that is written: at the step, or at its block. */
   window?: { name: string; path: Path };

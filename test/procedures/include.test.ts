@@ -143,6 +143,21 @@ describe('a runbook that is used as a step', () => {
     ]);
   });
 
+  test('inherits a condition with the params of where it is written', async () => {
+    const head = "params: { p: { type: string, default: 'outer' } }\n";
+    const files = { inner: { steps: [wait('a')], head: head.replace('outer', 'inner') } };
+    const when = ', when: { output: hold.found, is: $(params.p) }';
+    const made = await plan([hold, use('inner', when)], files, { head });
+    expect(phase(made, 'use-inner.a/when').run).toMatchObject({
+      params: { conditions: [{ output: 'hold.found', words: 'outer' }] },
+    });
+    const wrong = when.replace('params.p', 'params.q');
+    expect(await refused([hold, use('inner', wrong)], files, { head })).toMatchObject({
+      file: 'runbook.yaml',
+      pointer: '/steps/1/when',
+    });
+  });
+
   test('is left out as a whole by a param of the plan, and in parts by its own', async () => {
     const head = 'params: { kind: { type: choice, options: [quick, full], default: quick } }\n';
     const whole = await plan([wait('a'), use('inner', ', when: { param: kind, is: full }')], {}, { head });
