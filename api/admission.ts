@@ -6,9 +6,10 @@
  *                                   ──▶ all leases at once ──▶ its workflow starts
  */
 import { writeInstant } from '../procedures/calendar.ts';
+import type { Environment } from '../procedures/environment.ts';
 import type { ApiStore, OpenRun, RunView } from '../store/types.ts';
 import type { Environments } from '../store/environment-files.ts';
-import { frozenAt } from './freeze.ts';
+import { type Frozen, frozenAt } from './freeze.ts';
 import { heldSentence, heldWords, holderOf } from './leases.ts';
 import { mayDo, rolesIn } from './permissions.ts';
 
@@ -44,7 +45,7 @@ async function obstacle(
     return { text: held === undefined ? `${end}.` : `${end}, and ${held}.`, isFinal: true };
   }
   const waitUntilMs = open.waitUntil === null ? now.getTime() : Date.parse(open.waitUntil);
-  const frozen = frozenAt(environment, now);
+  const frozen = await frozenFor(deps, environment, open.planHash);
   if (frozen !== undefined) return { text: frozen.detail, isFinal: frozen.untilMs > waitUntilMs };
   if (held === undefined) return undefined;
   return { text: `The wait is over: ${held}.`, isFinal: now.getTime() > waitUntilMs };
@@ -56,8 +57,21 @@ export async function waitingForOf(deps: AdmissionDeps, run: RunView): Promise<s
   const now = deps.now();
   if (run.dueAt !== null && now.getTime() < Date.parse(run.dueAt)) return null;
   const environment = (await deps.environments.current()).get(run.environment);
-  const frozen = environment === undefined ? undefined : frozenAt(environment, now);
+  const frozen = environment === undefined ? undefined : await frozenFor(deps, environment, run.plan);
   if (frozen !== undefined) return `the end of the change freeze, ${writeInstant(frozen.untilMs)}`;
   const blocker = await deps.store.blocker(run.run, now);
   return blocker === undefined ? null : heldWords(await holderOf(deps, blocker));
+}
+
+/** The change freeze that holds a run of this plan now. */
+async function frozenFor(
+  { store, now }: AdmissionDeps,
+  environment: Environment,
+  planHash: string,
+): Promise<Frozen | undefined> {
+  const at = now();
+  const frozen = frozenAt(environment, at, undefined);
+  if (frozen === undefined) return undefined;
+  const emergency = (await store.plan(planHash))?.emergency;
+  return emergency === undefined ? frozen : frozenAt(environment, at, emergency);
 }

@@ -230,7 +230,7 @@ export const PROBLEMS = {
     status: 409,
     title: 'No run starts during a change freeze',
     caller:
-      'Start the run after the time that the detail names. Runs that are on go on, and so do rollbacks.',
+      'Start the run after the time that the detail names, or plan it as an emergency where the freeze lets one through. Runs that are on go on, and so do rollbacks.',
     operator: 'Change the dates in the environment file, if that is meant.',
   },
   TooLarge: {

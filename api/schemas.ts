@@ -40,13 +40,29 @@ export const Problem = z
   })
   .openapi('Problem');
 
+const planned = {
+  runbook: z.union([name, z.strictObject({ text: z.string().min(1) })]),
+  environment: name,
+  params: z.record(z.string().max(128), jsonValue).default({}),
+};
+
 export const PlanRequest = z
   .strictObject({
-    runbook: z.union([name, z.strictObject({ text: z.string().min(1) })]),
-    environment: name,
-    params: z.record(z.string().max(128), jsonValue).default({}),
+    ...planned,
+    /** The plan is to start inside a change freeze: why, and which. Default of the freeze: the one that holds now. */
+    emergency: z
+      .strictObject({ reason: z.string().max(2000), freeze: z.string().max(60).optional() })
+      .optional(),
   })
   .openapi('PlanRequest');
+
+/** A check changes nothing, so it starts inside a change freeze as it is. */
+export const CheckRequest = z.strictObject(planned).openapi('CheckRequest');
+
+/** Why it may start inside change freezes, which, and whom it asks at least; null for most. */
+const EmergencyAnswer = z
+  .object({ reason: z.string(), freezes: z.array(z.string()), from: z.record(z.string(), z.int()) })
+  .nullable();
 
 const ApprovalAsked = z
   .object({
@@ -122,6 +138,7 @@ export const PlanAnswer = z
     /** Steps of the runbook that are not in the plan, and why. */
     leftOut: z.array(z.object({ id: z.string(), kind: z.string(), because: z.string() })),
     unverifiable: z.array(z.string()),
+    emergency: EmergencyAnswer,
     /** Runs of their own, due so long after this one has succeeded. */
     followUps: z.array(z.object({ id: z.string(), afterMs: z.number(), plan: z.string() })),
     now: z.object({
@@ -241,6 +258,7 @@ export const RunDetailAnswer = z
     at: z.string(),
     /** What a planned run waits for, besides its time. */
     waitingFor: z.string().nullable(),
+    emergency: EmergencyAnswer,
     rollback: z.object({
       withinMs: z.number(),
       undoMs: z.number(),

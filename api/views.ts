@@ -67,6 +67,7 @@ export function planAnswer(
       because: leftOutBecause(step, plan.params),
     })),
     unverifiable: plan.unverifiable,
+    emergency: plan.emergency ?? null,
     followUps: plan.followUps ?? [],
     now: {
       person: now.person,
@@ -171,6 +172,7 @@ export function runDetailAnswer(
     ...runAnswer(run),
     at: read.at.toISOString(),
     waitingFor: read.waitingFor,
+    emergency: plan.emergency ?? null,
     rollback: { ...plan.rollback, ...back },
     recovery: read.recovery ?? null,
     abort: { allowed: !isLeaving && !isPast, undoes: back.phases, undoMs: back.undoMs },

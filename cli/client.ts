@@ -22,6 +22,15 @@ const SILENCE_MS = 40_000;
 
 export type Access = { url: string; token: string };
 
+export type PlanBody = {
+  runbook: string | { text: string };
+  environment: string;
+  params: Record<string, unknown>;
+};
+
+/** Without a name the change freeze that holds. */
+export type EmergencyBody = { reason: string; freeze?: string };
+
 export type StartBody = { plan: string; failAt?: string; at?: string; notAfter?: string; waitMs?: number };
 
 export type Client = ReturnType<typeof makeClient>;
@@ -31,16 +40,10 @@ export function makeClient(access: Access) {
   const post = <T>(path: string, body: unknown, headers: Record<string, string> = {}) =>
     call<T>(access, 'POST', path, body, headers);
   return {
-    makePlan: (body: {
-      runbook: string | { text: string };
-      environment: string;
-      params: Record<string, unknown>;
-    }) => post<PlanWire>('/v1/plans', body),
+    makePlan: (body: PlanBody & { emergency?: EmergencyBody }) => post<PlanWire>('/v1/plans', body),
     plan: (plan: string) => get<PlanWire>(`/v1/plans/${encodeURIComponent(plan)}`),
-    check: (
-      body: { runbook: string | { text: string }; environment: string; params: Record<string, unknown> },
-      key: string,
-    ) => post<CheckWire>('/v1/checks', body, { 'Idempotency-Key': `"${key}"` }),
+    check: (body: PlanBody, key: string) =>
+      post<CheckWire>('/v1/checks', body, { 'Idempotency-Key': `"${key}"` }),
     start: (body: StartBody, key: string) =>
       post<StartedWire>('/v1/runs', body, { 'Idempotency-Key': `"${key}"` }),
     makeToken: (body: { person: string; expiresMs?: number }) => post<TokenMadeWire>('/v1/tokens', body),

@@ -90,7 +90,6 @@ function hintOf(error: ApiError): string | null {
     const look = `look at it: countdown show ${error.run}`;
     return error.hint === null ? look : `${safe(error.hint)}      ${look}`;
   }
-  if (error.code === 'ChangeFreeze') return 'start it after that';
   if (error.code === 'Unauthenticated') return 'set COUNTDOWN_TOKEN to a token that has not expired';
   if (error.code === 'Unreachable')
     return 'set COUNTDOWN_URL to the address of the API, and look whether it runs';

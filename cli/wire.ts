@@ -1,6 +1,9 @@
 /** What the API answers, as far as the command line reads it. */
 import type { PhaseState, RunState } from '../procedures/states.ts';
 
+/** Why it may start inside change freezes, and which. */
+export type EmergencyWire = { reason: string; freezes: string[] };
+
 export type PlanWire = {
   plan: string;
   runbook: string;
@@ -20,6 +23,7 @@ export type PlanWire = {
   }[];
   leftOut: { id: string; kind: string; because: string }[];
   followUps?: { id: string; afterMs: number; plan: string }[];
+  emergency?: EmergencyWire | null;
   unverifiable: string[];
   now: {
     person: string;
@@ -105,6 +109,7 @@ export type RunDetailWire = RunWire & {
   at: string;
   /** What a planned run waits for, besides its time. */
   waitingFor: string | null;
+  emergency?: EmergencyWire | null;
   rollback: { withinMs: number; undoMs: number; phases: number; lastSafeAt: string | null };
   recovery: { detectMs: number; decideMs: number; executeMs: number; verifyMs: number } | null;
   abort: { allowed: boolean; undoes: number; undoMs: number };

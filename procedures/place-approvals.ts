@@ -46,15 +46,26 @@ export function placeApprovals(
     } else if (isLine) refuseUnasked(entry.path, environment, found);
     else unasked.push({ entry, gates, covers, leading });
   }
-  const [first] = unasked;
-  const isAsked = phases.some(
-    ({ effect, waitsFor }) => effect !== 'none' && waitsFor?.approval !== undefined,
-  );
-  if (emergency === undefined || first === undefined || isAsked) return approvals;
-  const { entry, covers, leading } = first;
-  const approval = mergeApprovals([{ from: emergency.from }], { covers, leading });
-  if (approval === undefined || approval === 'doors') return approvals;
-  return { ...approvals, [entry.id]: asks(first, approval, where, found) };
+  if (emergency === undefined) return approvals;
+  for (const one of unasked) {
+    if (isLeaveAbove(one, phases)) break;
+    const { entry, covers, leading } = one;
+    const approval = mergeApprovals([{ from: emergency.from }], { covers, leading });
+    if (approval === undefined || approval === 'doors') break;
+    approvals[entry.id] = asks(one, approval, where, found);
+  }
+  return approvals;
+}
+
+/** Whether an effect above waits for an approval, whatever the run finds: a step with a condition may be left out. */
+function isLeaveAbove({ gates: [gate] }: Gates, phases: readonly Phase[]): boolean {
+  const conditional = new Set(phases.flatMap(({ step, decides }) => (decides === undefined ? [] : [step])));
+  return phases
+    .slice(0, gate === undefined ? 0 : phases.indexOf(gate))
+    .some(
+      ({ step, effect, waitsFor }) =>
+        effect !== 'none' && waitsFor?.approval !== undefined && !conditional.has(step),
+    );
 }
 
 type Gates = { entry: PlannedEntry; gates: readonly Phase[]; covers: string[]; leading: string[] };

@@ -6,7 +6,7 @@ import { digest } from '../../store/digest.ts';
 import type { IdempotencyKey } from '../../store/types.ts';
 import { type ApiDeps, type ApiEnv, environmentNamed, grant } from '../context.ts';
 import { ApiProblem } from '../problems.ts';
-import { CheckStarted, PlanRequest } from '../schemas.ts';
+import { CheckRequest, CheckStarted } from '../schemas.ts';
 import { createRoute, json, problems, signedIn, z } from './define.ts';
 import { compiledPlan } from './plans.ts';
 import { idempotencyKey, runOf } from './runs.ts';
@@ -25,7 +25,7 @@ export function addChecks(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
             .optional()
             .openapi({ description: 'Repeating the request with it starts nothing new' }),
         }),
-        body: { required: true, content: json(PlanRequest) },
+        body: { required: true, content: json(CheckRequest) },
       },
       responses: {
         202: {

@@ -1,6 +1,6 @@
 /** Plans: a runbook made exact for one environment. Planning touches no target and changes nothing. */
 import type { OpenAPIHono } from '@hono/zod-openapi';
-import { type Compiled, compileAll } from '../../procedures/compile.ts';
+import { type CompileInput, type Compiled, compileAll } from '../../procedures/compile.ts';
 import { loadRunbooks } from '../../procedures/load-runbooks.ts';
 import { PlanProblem, render } from '../../procedures/problem.ts';
 import { TEXT_FILE, parseRunbook } from '../../procedures/runbook.ts';
@@ -9,9 +9,10 @@ import type { Json, Plan } from '../../procedures/plan.ts';
 import { digest } from '../../store/digest.ts';
 import { listRunbooks, readRunbook, shippedRunbook } from '../../store/runbooks.ts';
 import { type ApiContext, type ApiDeps, type ApiEnv, environmentNamed, grant } from '../context.ts';
+import { emergencyMeant } from '../freeze.ts';
 import { leasesAgainst } from '../leases.ts';
 import { ApiProblem, isProblemCode } from '../problems.ts';
-import { PlanAnswer, PlanRequest } from '../schemas.ts';
+import { type CheckRequest, PlanAnswer, PlanRequest } from '../schemas.ts';
 import { planAnswer } from '../views.ts';
 import { createRoute, json, problems, signedIn, z } from './define.ts';
 
@@ -70,10 +71,11 @@ export function addPlans(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
 export async function compiledPlan(
   deps: ApiDeps,
   environment: Environment,
-  body: z.infer<typeof PlanRequest>,
+  body: z.infer<typeof CheckRequest> & Pick<z.infer<typeof PlanRequest>, 'emergency'>,
 ): Promise<Compiled> {
   const source = await sourceOf(deps, environment, body.runbook);
-  return planOf(deps, source, environment, jsonOf(body.params));
+  const emergency = body.emergency && emergencyMeant(environment, body.emergency, deps.now());
+  return planOf(deps, source, { environment, params: jsonOf(body.params), ...(emergency && { emergency }) });
 }
 
 export const PlanName = z.object({
@@ -137,15 +139,14 @@ async function sourceOf(
 async function planOf(
   deps: ApiDeps,
   source: Source,
-  environment: Environment,
-  params: Record<string, Json>,
+  input: Pick<CompileInput, 'environment' | 'params' | 'emergency'>,
 ): Promise<Compiled> {
   let texts: ReadonlyMap<string, string> = new Map([[source.file, source.text]]);
   try {
     const runbook = parseRunbook(source.text, source.file);
     const loaded = await loadRunbooks(runbook, (name) => shippedRunbook(deps.runbooks, name));
     texts = loaded.texts;
-    return compileAll({ runbook, environment, params, digest, runbooks: loaded.runbooks });
+    return compileAll({ ...input, runbook, digest, runbooks: loaded.runbooks });
   } catch (error) {
     if (error instanceof PlanProblem) throw problemOfPlan(error, texts);
     throw error;

@@ -174,7 +174,7 @@ async function startRun(
   const person = c.get('person');
   const now = deps.now();
   const start = startOf(body, now);
-  await checkFreeze(c, deps, environment, start.dueAt ?? now);
+  await checkFreeze(c, deps, { environment, plan, startsAt: start.dueAt ?? now });
   checkQuorum(plan, environment, person);
   const created = await deps.store.createRun({
     plan: body.plan,
@@ -237,10 +237,9 @@ function votersOf(environment: Environment, requester: string): Record<string, s
 async function checkFreeze(
   c: ApiContext,
   deps: ApiDeps,
-  environment: Environment,
-  startsAt: Date,
+  { environment, plan, startsAt }: { environment: Environment; plan: Plan; startsAt: Date },
 ): Promise<void> {
-  const frozen = frozenAt(environment, startsAt);
+  const frozen = frozenAt(environment, startsAt, plan.emergency);
   if (frozen === undefined) return;
   await deps.store.refused({
     environment: environment.environment,
@@ -250,7 +249,7 @@ async function checkFreeze(
     code: 'ChangeFreeze',
     detail: frozen.detail,
   });
-  throw new ApiProblem('ChangeFreeze', frozen.detail);
+  throw new ApiProblem('ChangeFreeze', frozen.detail, { members: { hint: frozen.hint } });
 }
 
 /** Throws QuorumImpossible where an approval of the plan can never be given once this person asks. */

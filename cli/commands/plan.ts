@@ -1,16 +1,22 @@
 /** `countdown plan RUNBOOK --env NAME`: what would happen, and who would be asked. Changes nothing. */
 import { readFile } from 'node:fs/promises';
+import type { EmergencyBody } from '../client.ts';
 import type { CommandContext } from '../context.ts';
 import { ApiError, UsageError } from '../errors.ts';
 import { EXIT } from '../exit-codes.ts';
 import { planLines } from '../view/plan.ts';
 import type { PlanWire } from '../wire.ts';
-import { type Command, type Values, needed, readParams } from './command.ts';
+import { type Command, type Values, needed, readParams, stringOf } from './command.ts';
 
 export const plan: Command = {
-  usage: 'plan RUNBOOK|FILE.yaml --env ENVIRONMENT [--param NAME=VALUE]',
-  about: 'Make a plan and show it. Nothing is changed.',
-  options: { env: { type: 'string', short: 'e' }, param: { type: 'string', multiple: true } },
+  usage: 'plan RUNBOOK|FILE.yaml --env ENVIRONMENT [--param NAME=VALUE] [--emergency REASON] [--freeze NAME]',
+  about: 'Make a plan and show it. Nothing is changed. --emergency: it may start inside the change freeze.',
+  options: {
+    env: { type: 'string', short: 'e' },
+    param: { type: 'string', multiple: true },
+    emergency: { type: 'string' },
+    freeze: { type: 'string' },
+  },
   takes: { least: 1, most: 1 },
   async run(context, [runbook], values) {
     const made = await makePlan(context, runbook ?? '', values);
@@ -21,8 +27,17 @@ export const plan: Command = {
 
 /** A name stands for a runbook of the server, a path for a file of this machine. */
 export async function makePlan(context: CommandContext, runbook: string, values: Values): Promise<PlanWire> {
-  const request = await planRequest(runbook, values);
+  const request = { ...(await planRequest(runbook, values)), ...emergencyOf(values) };
   return inFile(runbook, () => context.client().makePlan(request));
+}
+
+/** Throws UsageError for a change freeze without a reason. */
+function emergencyOf(values: Values): { emergency?: EmergencyBody } {
+  const reason = stringOf(values, 'emergency');
+  const freeze = stringOf(values, 'freeze');
+  if (reason !== undefined) return { emergency: { reason, ...(freeze === undefined ? {} : { freeze }) } };
+  if (freeze === undefined) return {};
+  throw new UsageError("--emergency is missing: say why it cannot wait, as --emergency 'the reason'.");
 }
 
 /** The API calls a text that it was sent `your text`: whoever sent a file knows better. */

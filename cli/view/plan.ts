@@ -1,7 +1,8 @@
 /** A plan as a table: what changes, what its undo takes, whom it waits for; then what holds at this moment. */
-import type { PlanWire } from '../wire.ts';
+import type { EmergencyWire, PlanWire } from '../wire.ts';
 import { leftText } from './leases.ts';
 import {
+  COLUMNS_MAX,
   type Style,
   arrow,
   cut,
@@ -14,9 +15,12 @@ import {
   safe,
   span,
   twoParts,
+  wrapped,
 } from './style.ts';
 
 const RIGHT_COLUMN = 69;
+/** Where the text stands that follows `Rollback`, `Leases`, `Emergency`. */
+const LABEL_WIDTH = 12;
 const CHANGES_WIDTH = 29;
 const EFFECT_WIDTH = 20;
 
@@ -30,6 +34,7 @@ export function planLines(plan: PlanWire, style: Style): string[] {
     ...tableLines(plan, style),
     ...leftOutLines(plan, style),
     ...laterLines(plan),
+    ...emergencyLines(plan, style),
     ...(plan.steps.every(({ effect }) => effect === 'none')
       ? ['This runbook has no step that changes anything.']
       : []),
@@ -89,6 +94,14 @@ function laterLines({ followUps = [] }: PlanWire): string[] {
     ({ id, afterMs, plan }) =>
       `Later, a run of its own: ${id} after ${lengthText(afterMs)}, plan ${plan.slice(0, 12)}`,
   );
+}
+
+/** Said of a plan and of its run: everybody who is asked reads why. */
+export function emergencyLines({ emergency }: { emergency?: EmergencyWire | null }, style: Style): string[] {
+  if (emergency === undefined || emergency === null) return [];
+  const { freezes, reason } = emergency;
+  const text = `Emergency   may start inside ${freezes.map(safe).join(', ')}: ${safe(reason)}`;
+  return wrapped(text, COLUMNS_MAX, LABEL_WIDTH).map((line) => cut(style, line, COLUMNS_MAX));
 }
 
 const HOUR_MS = 3_600_000;

@@ -3,6 +3,7 @@
  * Unwinding: the phases in reverse order of start, what follows on one line a step.
  */
 import type { ApprovalWire, PhaseWire, RunDetailWire } from '../wire.ts';
+import { emergencyLines } from './plan.ts';
 import { whereOf } from './runs.ts';
 import {
   COLUMNS_MAX,
@@ -59,6 +60,7 @@ export function runLines(
   const tree = isLeaving ? unwindLines(run, style, options.now) : forwardLines(run, style, options.now);
   return [
     headerLine(run, style, options.now),
+    ...emergencyLines(run, style),
     ...(hasEnded ? summaryLines(run, style) : statusLines(run, style)),
     ...tree,
     ...(hasEnded || options.hasHints === false ? [] : footerLines(run, style, options.isWatching)),

@@ -205,3 +205,15 @@ export function twoParts(left: string, right: string, column: number): string {
   const start = Math.max(column, widthOf(left) + 2);
   return `${pad(left, start)}${right}`;
 }
+
+/** The text in lines of at most so many columns, broken between words; those after the first are set in. A longer word has its own line. */
+export function wrapped(text: string, width: number, indent: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1);
+    if (last === undefined) lines.push(word);
+    else if (widthOf(last) + 1 + widthOf(word) <= width) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(`${' '.repeat(indent)}${word}`);
+  }
+  return lines;
+}

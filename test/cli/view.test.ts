@@ -95,6 +95,18 @@ describe('the golden views', () => {
     ]);
   });
 
+  test('an emergency stands in the plan and in the run with its whole reason', () => {
+    const reason = `The certificate of the shop ends tonight at ten, and ${'nobody can buy '.repeat(5)}then.`;
+    const emergency = { freezes: ['sales', 'year-end'], reason };
+    const lines = [
+      'Emergency   may start inside sales, year-end: The certificate of the shop ends tonight at ten, and nobody',
+      '            can buy nobody can buy nobody can buy nobody can buy nobody can buy then.',
+    ];
+    expect(planLines({ ...plan, emergency }, symbols)).toEqual(expect.arrayContaining(lines));
+    const watched = { now: new Date(copying.at), isWatching: true };
+    expect(runLines({ ...copying, emergency }, symbols, watched).slice(1, 3)).toEqual(lines);
+  });
+
   test('a plan names the change freeze that holds, or the one that comes', () => {
     const next = { name: 'year-end', from: '2026-12-18T00:00:00.000Z' };
     const held = { names: ['year-end'], until: '2027-01-04T00:00:00.000Z' };

@@ -1,10 +1,12 @@
 /** Runs that begin later or wait for a target, from the command line. */
+import { writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { getRequestListener } from '@hono/node-server';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { main } from '../../cli/main.ts';
-import { makeTestApi, type TestApi } from '../api/support.ts';
+import { ENVIRONMENT, makeTestApi, type TestApi } from '../api/support.ts';
 import { makePlan } from '../support/plans.ts';
 
 let api: TestApi;
@@ -107,4 +109,34 @@ test('a run with a time says when it begins, and one that cannot be says why', a
   expect((await say('dana', 'run', plan, '--wait', 'long')).err).toBe(
     "error Usage  'long' is no duration: write it as 30s, 5m or 1h30m.\n",
   );
+});
+
+test('a plan for an emergency is made and started inside a change freeze, and says so', async () => {
+  const freeze =
+    "{ name: no-end, from: '2020-01-01T00:00Z', to: '2100-01-01T00:00Z', emergency: { from: { owner: 1 } } }";
+  const file = join(api.environmentFolder, 'lab.yaml');
+  await writeFile(file, `${ENVIRONMENT}changeFreezes: [${freeze}]\n`);
+  const ordinary = await say('dana', 'plan', 'hold', '--env', 'lab', '-o', 'json');
+  const { plan } = JSON.parse(ordinary.out) as { plan: string };
+  expect(await say('dana', 'run', plan.slice(0, 12))).toEqual({
+    code: 1,
+    out: '',
+    err: `error ChangeFreeze  No run starts in lab until 1 Jan 2100 00:00 UTC (no-end). Rollbacks go on.
+do    start it after that; in an emergency plan it anew: countdown plan RUNBOOK --emergency 'why it cannot wait'
+`,
+  });
+  const emergency = ['plan', 'hold', '--env', 'lab', '--emergency', 'The certificate ends tonight.'];
+  const made = await say('dana', ...emergency, '--ascii');
+  expect(made.out).toContain('Emergency   may start inside no-end: The certificate ends tonight.\n');
+  const name = /^plan ([0-9a-f]{12})/.exec(made.out)?.[1] ?? '';
+  expect((await say('dana', 'run', name)).code).toBe(0);
+  expect((await say('dana', ...emergency, '--freeze', 'no-and')).err).toContain(
+    "Environment lab has no change freeze 'no-and', expected no-end.",
+  );
+  expect(await say('dana', 'plan', 'hold', '--env', 'lab', '--freeze', 'no-end')).toEqual({
+    code: 2,
+    out: '',
+    err: "error Usage  --emergency is missing: say why it cannot wait, as --emergency 'the reason'.\n",
+  });
+  await writeFile(file, ENVIRONMENT);
 });

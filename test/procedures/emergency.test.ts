@@ -26,6 +26,8 @@ const asked: EmergencyAsked = { freeze: 'sales', reason: 'The certificate is bro
 const withApproval = (step: string, approval: string) => step.replace(/ }$/, `, approval: ${approval} }`);
 const look = '{ id: look, uses: http.check, with: { target: app, requests: [{ get: / }] } }';
 
+const named = (id: string) => hold.replace('id: hold', `id: ${id}`);
+
 const plan = (steps: string[], emergency = asked) => {
   const text = `name: test\nsteps: [${steps.join(', ')}]`;
   return compile({ runbook: parseRunbook(text, 'runbook.yaml'), environment, params: {}, digest, emergency });
@@ -64,6 +66,24 @@ describe('a plan for an emergency', () => {
       'hold/set',
     ]);
     expect(plan([look, wait('a')]).approvals).toEqual({});
+  });
+
+  test('asks before the first effect also where a step below asks by itself, and then no more', () => {
+    const asks = withApproval(named('asks'), '{ from: { sre: 1 } }');
+    const { approvals } = plan([hold, named('second'), asks, named('last')]);
+    expect(Object.keys(approvals).toSorted()).toEqual(['asks', 'hold']);
+    expect(Object.keys(plan([asks, hold]).approvals)).toEqual(['asks']);
+  });
+
+  test('asks again below a step that its condition may leave out', () => {
+    const found =
+      '{ id: found, uses: sql.check, with: { target: app-postgres, query: select 1, expect: 1 } }';
+    const maybe = hold.replace(/ }$/, ', when: { output: found.value, above: 10 } }');
+    const { approvals } = plan([found, maybe, named('second'), named('third')]);
+    expect(Object.entries(approvals).filter(([, { skip }]) => skip !== true)).toMatchObject([
+      ['hold', { from: { sre: 1, owner: 1 } }],
+      ['second', { from: { sre: 1, owner: 1 } }],
+    ]);
   });
 
   test.each([
