@@ -11,6 +11,8 @@ import { exact, listOr, nameSchema } from './schema.ts';
 
 /** What a person is expected to take where nothing is known. */
 const PERSON_MS = 5 * MINUTE_MS;
+/** On the undo sheet: there may be no target to look at. */
+const SEEN = 'when all that is said here is done, and what shows it is noted.';
 const TEXT_LENGTH_MAX = 2_000;
 const TARGETS_MAX = 20;
 
@@ -61,7 +63,9 @@ export const manual: Procedure<typeof params> = {
       effect,
       targets,
       run: byPerson(instructions),
-      ...(undo === undefined || effect === 'none' ? {} : { undoWait: byPerson(undo) }),
+      ...(undo === undefined || effect === 'none'
+        ? {}
+        : { undoWait: byPerson(undo), byHand: { how: undo, seen: SEEN } }),
       expected: { runMs: PERSON_MS, undoMs: undo === undefined ? 0 : PERSON_MS },
       limits: { timeoutMs: SECOND_MS, tries: 1 },
     };

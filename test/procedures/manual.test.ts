@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { undoSheet } from '../../procedures/undo-sheet.ts';
 import { keep, phase, planSteps, problemOf, wait } from './support.ts';
 
 const asked = keep.replace(/ }$/, ', approval: { from: { sre: 1 } } }');
@@ -31,10 +32,20 @@ test('work by hand with an undo is reversible, taken back by a person, and asks 
   expect(plan.unverifiable).toEqual(['app']);
 });
 
+test('its undo stands on the undo sheet in the words of the runbook, a literal as it is meant', () => {
+  const plan = planSteps([manual(", undo: 'Tear up $$(a.b).'")]);
+  expect(phase(plan, 'paper').undoWait?.instructions).toBe('Tear up $(a.b).');
+  const sheet = undoSheet(plan, '0'.repeat(64)).replaceAll(/\s+/g, ' ');
+  expect(sheet).toContain(
+    'By hand Tear up $(a.b). Done when all that is said here is done, and what shows it is noted.',
+  );
+});
+
 test('below the point of no return work by hand is for good', () => {
   const plan = planSteps([asked, manual(', undo: Tear it up., effect: costly')]);
   expect(phase(plan, 'paper')).toMatchObject({ effect: 'irreversible', expected: { undoMs: 0 } });
   expect(phase(plan, 'paper')).not.toHaveProperty('undoWait');
+  expect(phase(plan, 'paper')).not.toHaveProperty('byHand');
   expect(phase(planSteps([asked, manual(', effect: irreversible')]), 'paper').effect).toBe('irreversible');
 });
 
