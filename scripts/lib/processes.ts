@@ -12,6 +12,7 @@ import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { onNpmGone } from './parents.ts';
 
 const GRACE_MS = 8_000;
 const TAIL_LINES = 15;
@@ -209,7 +210,8 @@ export async function makeFolder(
 
 /**
  * Calls `stop` once when this process is asked to end (Ctrl-C, SIGTERM, a closed terminal), then ends with 128 + the
- * signal's number. A second signal ends at once; the watchdog does the rest.
+ * signal's number. npm that started this process and is gone means SIGTERM. A second signal ends at once; the watchdog does
+ * the rest.
  */
 export function onInterrupt(stop: (signal: NodeJS.Signals) => Promise<void>): () => void {
   let asked = false;
@@ -230,7 +232,9 @@ export function onInterrupt(stop: (signal: NodeJS.Signals) => Promise<void>): ()
     process.on(signal, listener);
     return { signal, listener };
   });
+  const unwatch = onNpmGone(() => process.kill(process.pid, 'SIGTERM'));
   return () => {
+    unwatch();
     for (const { signal, listener } of listeners) process.off(signal, listener);
   };
 }
