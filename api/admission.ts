@@ -2,11 +2,14 @@
  * Runs that wait for their time or for a target. The janitor asks for each of them, in order of their numbers:
  *
  *   not due ──▶ it waits        due ──▶ past notAfter, no right any more ──▶ stopped
+ *                                   ──▶ a target has changed, an approval cannot be given ──▶ stopped
  *                                   ──▶ change freeze, target held ──▶ it waits, and is stopped once its wait is over
  *                                   ──▶ all leases at once ──▶ its workflow starts
  */
 import { writeInstant } from '../procedures/calendar.ts';
 import type { Environment } from '../procedures/environment.ts';
+import { quorumPossible } from '../procedures/quorum.ts';
+import { digest } from '../store/digest.ts';
 import type { ApiStore, OpenRun, RunView } from '../store/types.ts';
 import type { Environments } from '../store/environment-files.ts';
 import { type Frozen, frozenAt } from './freeze.ts';
@@ -47,8 +50,32 @@ async function obstacle(
   const waitUntilMs = open.waitUntil === null ? now.getTime() : Date.parse(open.waitUntil);
   const frozen = await frozenFor(deps, environment, open.planHash);
   if (frozen !== undefined) return { text: frozen.detail, isFinal: frozen.untilMs > waitUntilMs };
+  const unfit = await unfitFor(deps, environment, open);
+  if (unfit !== undefined) return { text: unfit, isFinal: true };
   if (held === undefined) return undefined;
   return { text: `The wait is over: ${held}.`, isFinal: now.getTime() > waitUntilMs };
+}
+
+/** Why what was planned days ago is no longer what would be done: people approve a plan, so another must be made. */
+async function unfitFor(
+  { store }: AdmissionDeps,
+  environment: Environment,
+  { planHash, requester }: OpenRun,
+): Promise<string | undefined> {
+  const plan = await store.plan(planHash);
+  if (plan === undefined) return `Plan ${planHash.slice(0, 12)} is not in the store.`;
+  for (const [name, { digest: planned }] of Object.entries(plan.targets)) {
+    const target = environment.targets[name];
+    if (target === undefined) {
+      return `Target ${name} is not in environment ${environment.environment} any more: plan anew.`;
+    }
+    if (digest(target) !== planned) return `Target ${name} has changed since it was planned: plan anew.`;
+  }
+  for (const [step, approval] of Object.entries(plan.approvals)) {
+    const impossible = quorumPossible(step, approval, environment, requester);
+    if (impossible !== undefined) return impossible;
+  }
+  return undefined;
 }
 
 /** What a run waits for that has no leases yet; null for one that has, and for one that only waits for its time. */

@@ -1,12 +1,14 @@
 /**
- * Every ten seconds: gives runs that wait their leases once they are due, starts runs that no workflow has yet, opens the unwinding of runs whose workflow was closed from
- * outside, and sends decisions again that nobody answered. Several API processes may do so at once: each act is safe twice.
+ * Every ten seconds: makes the runs that follow those that have succeeded, gives runs that wait their leases once they are
+ * due, starts runs that no workflow has yet, opens the unwinding of runs whose workflow was closed from outside, and sends
+ * decisions again that nobody answered. Several API processes may do so at once: each act is safe twice.
  */
 import type { Logger } from 'pino';
 import { JANITOR_EVERY_MS, UPDATE_WAIT_MS } from '../procedures/limits.ts';
 import { isTerminal } from '../procedures/states.ts';
 import type { OpenRun } from '../store/types.ts';
 import { type AdmissionDeps, admitRun } from './admission.ts';
+import { makeFollowUps } from './follow-ups.ts';
 import { settle } from './decide.ts';
 import type { Launcher } from './launcher.ts';
 
@@ -16,6 +18,7 @@ export type JanitorDeps = AdmissionDeps & { launcher: Launcher; log: Logger };
 
 /** One pass over the open runs and the unanswered decisions. One run's trouble does not stop the others. */
 export async function tidyOnce(deps: JanitorDeps): Promise<void> {
+  await makeFollowUps(deps);
   for (const open of await deps.store.openRuns()) {
     try {
       await tidyRun(deps, open);

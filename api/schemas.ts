@@ -259,6 +259,18 @@ export const RunDetailAnswer = z
     /** What a planned run waits for, besides its time. */
     waitingFor: z.string().nullable(),
     emergency: EmergencyAnswer,
+    /** The run that this one follows, and as which of its follow-ups. */
+    follows: z.object({ run: z.int(), followUp: z.string() }).nullable(),
+    /** Runs of their own that follow once this one has succeeded; `run` null until then. */
+    followUps: z.array(
+      z.object({
+        id: z.string(),
+        afterMs: z.number(),
+        run: z.int().nullable(),
+        state: z.string().nullable(),
+        dueAt: z.string().nullable(),
+      }),
+    ),
     rollback: z.object({
       withinMs: z.number(),
       undoMs: z.number(),

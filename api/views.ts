@@ -126,6 +126,13 @@ export function membersOf(environment: Environment, group: string, without: read
     .sort();
 }
 
+/** Who can vote in which group; the requester in none. */
+export function votersOf(environment: Environment, requester: string): Record<string, string[]> {
+  return Object.fromEntries(
+    Object.keys(environment.groups).map((group) => [group, membersOf(environment, group, [requester])]),
+  );
+}
+
 export function runAnswer(run: RunView): z.infer<typeof Run> {
   return {
     run: run.run,
@@ -173,6 +180,11 @@ export function runDetailAnswer(
     at: read.at.toISOString(),
     waitingFor: read.waitingFor,
     emergency: plan.emergency ?? null,
+    follows: run.follows,
+    followUps: (plan.followUps ?? []).map(({ id, afterMs }) => {
+      const made = run.followUps.find(({ followUp }) => followUp === id);
+      return { id, afterMs, run: made?.run ?? null, state: made?.state ?? null, dueAt: made?.dueAt ?? null };
+    }),
     rollback: { ...plan.rollback, ...back },
     recovery: read.recovery ?? null,
     abort: { allowed: !isLeaving && !isPast, undoes: back.phases, undoMs: back.undoMs },

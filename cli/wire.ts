@@ -109,6 +109,16 @@ export type RunDetailWire = RunWire & {
   at: string;
   /** What a planned run waits for, besides its time. */
   waitingFor: string | null;
+  /** The run that this one follows. */
+  follows?: { run: number; followUp: string } | null;
+  /** Runs of their own that follow once this one has succeeded. */
+  followUps?: {
+    id: string;
+    afterMs: number;
+    run: number | null;
+    state: string | null;
+    dueAt: string | null;
+  }[];
   emergency?: EmergencyWire | null;
   rollback: { withinMs: number; undoMs: number; phases: number; lastSafeAt: string | null };
   recovery: { detectMs: number; decideMs: number; executeMs: number; verifyMs: number } | null;

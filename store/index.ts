@@ -18,7 +18,7 @@ import { admitRun, listLeases, readBlocker, readBlockerOfPlan, replayOf, stopPla
 import { readPlan, readPlanByPrefix, savePlan } from './plans.ts';
 import { saveProgress } from './progress.ts';
 import { readRecovery } from './recovery.ts';
-import { createRun, listOpenRuns, makeRunLoader, readBegun } from './runs.ts';
+import { createRun, listAwaited, listOpenRuns, makeRunLoader, readBegun } from './runs.ts';
 import { insertToken, issueToken, listTokens, readToken, readTokenById, revokeToken } from './tokens.ts';
 import type { ApiStore, WorkerStore } from './types.ts';
 import { readUndoing } from './undoing.ts';
@@ -66,6 +66,7 @@ export function makeApiStore(pool: Pool): ApiStore {
     tokens: () => listTokens(pool),
     tokenById: (id) => readTokenById(pool, id),
     openRuns: () => listOpenRuns(pool),
+    awaitedFollowUps: (limit) => listAwaited(pool, limit),
     replay: (key) => replayOf(pool, key),
     admit: (run, now) => admitRun(pool, run, now),
     blocker: (run, now) => readBlocker(pool, run, now),

@@ -5,7 +5,7 @@ import type { PhaseState } from '../procedures/states.ts';
 import type { Begun } from '../workflows/messages.ts';
 import { digest } from './digest.ts';
 import { bodyText, readable } from './text.ts';
-import type { CreatedRun, NewRun, OpenRun, RunRow } from './types.ts';
+import type { Awaited, CreatedRun, NewRun, OpenRun, RunRow } from './types.ts';
 import { undoSheetOf } from './undo-sheets.ts';
 
 type Created = {
@@ -20,7 +20,7 @@ type Created = {
 
 /** Run row, all leases, phases of the read model and journal row 1 in one transaction; without leases where it waits. */
 export async function createRun(pool: Pool, row: NewRun): Promise<CreatedRun> {
-  const { plan, requester, groups, failAt, idempotency, dueAt, notAfter, waitMs } = row;
+  const { plan, requester, groups, failAt, idempotency, dueAt, notAfter, waitMs, follows } = row;
   const sheet = await undoSheetOf(pool, plan);
   const body = bodyText({
     state: 'planned',
@@ -32,10 +32,11 @@ export async function createRun(pool: Pool, row: NewRun): Promise<CreatedRun> {
     ...(dueAt === undefined ? {} : { dueAt: dueAt.toISOString() }),
     ...(notAfter === undefined ? {} : { notAfter: notAfter.toISOString() }),
     ...(waitMs === undefined ? {} : { waitMs }),
+    ...(follows === undefined ? {} : { follows }),
   });
   const { rows } = await pool.query<Created>(
     `select c.run, c.created, c.admitted, c.refused, (c.blocker).target, (c.blocker).run as by_run, (c.blocker).waits
-    from countdown.create_run($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, clock_timestamp()), $10, $11, $12) c`,
+    from countdown.create_run($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, clock_timestamp()), $10, $11, $12, $13, $14) c`,
     [
       plan,
       requester,
@@ -49,6 +50,8 @@ export async function createRun(pool: Pool, row: NewRun): Promise<CreatedRun> {
       dueAt ?? null,
       notAfter ?? null,
       waitMs ?? null,
+      follows?.run ?? null,
+      follows?.followUp ?? null,
     ],
   );
   const [made] = rows;
@@ -59,6 +62,20 @@ export async function createRun(pool: Pool, row: NewRun): Promise<CreatedRun> {
   }
   if (made.refused !== null) return { refused: made.refused };
   return { run: made.run, created: made.created === true, isAdmitted: made.admitted === true };
+}
+
+/** Follow-ups that have no run yet, of runs that have succeeded; those of the oldest first. */
+export async function listAwaited(pool: Pool, limit: number): Promise<Awaited[]> {
+  const { rows } = await pool.query<Omit<Awaited, 'endedAt'> & { endedAt: Date }>(
+    `select r.run, r.environment, r.requester, r.ended_at as "endedAt", f ->> 'id' as "followUp",
+      (f ->> 'afterMs')::float8 as "afterMs", f ->> 'plan' as plan
+    from countdown.runs r join countdown.plans p on p.hash = r.plan
+    cross join lateral jsonb_array_elements(countdown.look(p.body) -> 'followUps') f
+    where r.state = 'succeeded' and r.follow_ups <> '{}' and f ->> 'id' = any (r.follow_ups)
+    order by r.run limit $1`,
+    [limit],
+  );
+  return rows.map((row) => ({ ...row, endedAt: row.endedAt.toISOString() }));
 }
 
 /** The run with its plan, read by the run row's plan hash; undefined where it holds no leases yet, too. */

@@ -232,6 +232,10 @@ export type RunView = {
 };
 
 export type RunDetail = RunView & {
+  /** What it follows; null for a run that somebody asked for. */
+  follows: Follows | null;
+  /** Runs that follow it, as far as they are made. */
+  followUps: { followUp: string; run: number; state: RunState; dueAt: string | null }[];
   phases: PhaseView[];
   approvals: ApprovalView[];
   decisions: (Decision & { at: string; counted: boolean })[];
@@ -252,6 +256,22 @@ export type NewRun = {
   waitMs?: number;
   /** What time it is; the database's by default. */
   now?: Date;
+  /** The run that it follows, and as which follow-up of its plan. Made once, however often it is asked for. */
+  follows?: Follows;
+};
+
+/** A run that follows another, days after that has succeeded. */
+export type Follows = { run: number; followUp: string };
+
+/** A run that has succeeded, and what its plan says is to follow. */
+export type Awaited = {
+  run: number;
+  environment: string;
+  requester: string;
+  endedAt: string;
+  followUp: string;
+  afterMs: number;
+  plan: string;
 };
 
 export type IdempotencyKey = { key: string; person: string; bodyHash: string };
@@ -339,6 +359,8 @@ export type ApiStore = {
   revokeToken(id: string, audit?: TokenAudit): Promise<boolean>;
   /** For the janitor: `planned` runs, and open runs. */
   openRuns(): Promise<OpenRun[]>;
+  /** Follow-ups of runs that have succeeded, which have no run yet. */
+  awaitedFollowUps(limit: number): Promise<Awaited[]>;
   /** The run that this key made before, or that it was used with another body; undefined where it is new. */
   replay(key: IdempotencyKey): Promise<{ run: number } | { refused: 'KeyReused' } | undefined>;
   /** Gives a run that is due all its leases and an epoch, or none of them. */

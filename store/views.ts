@@ -44,6 +44,13 @@ const TARGETS = `select json_agg(json_build_object('target', f.target, 'before',
   left join countdown.journal e on e.run = f.run and e.seq = f.after_seq
   where f.run = r.run`;
 
+const FOLLOWS = `case when r.follows is not null then
+    json_build_object('run', r.follows, 'followUp', r.follow_up) end`;
+
+const FOLLOW_UPS = `select json_agg(json_build_object(
+    'followUp', c.follow_up, 'run', c.run, 'state', c.state, 'dueAt', ${iso('c.due_at')}) order by c.due_at, c.run)
+  from countdown.runs c where c.follows = r.run`;
+
 type Print = { print: { state: string; data: string | null } } | null;
 type Detail = {
   view: RunView;
@@ -51,6 +58,8 @@ type Detail = {
   approvals: RunDetail['approvals'] | null;
   decisions: { body: RunDetail['decisions'][number]; at: string; counted: boolean }[] | null;
   targets: { target: string; before: Print; after: Print }[] | null;
+  follows: RunDetail['follows'];
+  followUps: RunDetail['followUps'] | null;
 };
 
 /** One statement, so that all parts are of one moment. */
@@ -58,7 +67,8 @@ export async function readRun(pool: Pool, run: number): Promise<RunDetail | unde
   const { rows } = await pool.query<Detail>({
     name: 'run_detail',
     text: `select ${RUN} as view, (${PHASES}) as phases, (${APPROVALS}) as approvals, (${DECISIONS}) as decisions,
-      (${TARGETS}) as targets from countdown.runs r where r.run = $1`,
+      (${TARGETS}) as targets,
+      ${FOLLOWS} as follows, (${FOLLOW_UPS}) as "followUps" from countdown.runs r where r.run = $1`,
     values: [run],
   });
   const [found] = rows;
@@ -68,6 +78,8 @@ export async function readRun(pool: Pool, run: number): Promise<RunDetail | unde
     phases: found.phases ?? [],
     approvals: found.approvals ?? [],
     decisions: (found.decisions ?? []).map(({ body, at, counted }) => ({ ...body, at, counted })),
+    follows: found.follows,
+    followUps: found.followUps ?? [],
     targets: (found.targets ?? []).map(({ target, before, after }) => compared(target, before, after)),
   };
 }

@@ -21,7 +21,7 @@ import { rolesIn } from '../permissions.ts';
 import { ApiProblem } from '../problems.ts';
 import { RunDetailAnswer, RunPage, RunRequest, RunStarted } from '../schemas.ts';
 import { startOf } from '../start.ts';
-import { membersOf, pointOfNoReturn, runAnswer, runDetailAnswer } from '../views.ts';
+import { pointOfNoReturn, runAnswer, runDetailAnswer, votersOf } from '../views.ts';
 import { RunId, createRoute, json, problems, signedIn, z } from './define.ts';
 
 const PAGE_MAX = 100;
@@ -224,13 +224,6 @@ export async function runOf(
     );
   }
   throw new ApiProblem('PlanUnknown', `There is no plan ${plan.slice(0, 12)}: make it with POST /v1/plans.`);
-}
-
-/** Who can vote in which group; the requester in none. */
-function votersOf(environment: Environment, requester: string): Record<string, string[]> {
-  return Object.fromEntries(
-    Object.keys(environment.groups).map((group) => [group, membersOf(environment, group, [requester])]),
-  );
 }
 
 /** Throws ChangeFreeze where the run would start inside one, and journals the attempt. */

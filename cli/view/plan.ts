@@ -107,7 +107,7 @@ export function emergencyLines({ emergency }: { emergency?: EmergencyWire | null
 const HOUR_MS = 3_600_000;
 
 /** Days and hours, where it is days. */
-function lengthText(ms: number): string {
+export function lengthText(ms: number): string {
   const hours = Math.floor(ms / HOUR_MS);
   if (hours < 24 || ms % HOUR_MS !== 0) return duration(ms);
   return hours % 24 === 0 ? `${hours / 24}d` : `${Math.floor(hours / 24)}d ${hours % 24}h`;

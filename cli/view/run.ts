@@ -61,6 +61,7 @@ export function runLines(
   return [
     headerLine(run, style, options.now),
     ...emergencyLines(run, style),
+    ...(run.follows ? [`Follows run ${run.follows.run} as its follow-up ${run.follows.followUp}`] : []),
     ...(hasEnded ? summaryLines(run, style) : statusLines(run, style)),
     ...tree,
     ...(hasEnded || options.hasHints === false ? [] : footerLines(run, style, options.isWatching)),

@@ -1,6 +1,7 @@
 /** How a run ended: a line a subject, the reason first where it did not succeed. */
 import type { RunDetailWire } from '../wire.ts';
-import { COLUMNS_MAX, type Style, cut, dot, duration, plural, safe, span } from './style.ts';
+import { lengthText } from './plan.ts';
+import { COLUMNS_MAX, type Style, clock, cut, day, dot, duration, plural, safe, span } from './style.ts';
 
 export function summaryLines(run: RunDetailWire, style: Style): string[] {
   const lines =
@@ -39,6 +40,11 @@ function succeeded(run: RunDetailWire, style: Style): Labelled[] {
       'Skipped',
       skipped.map(({ subject, person }) => `${subject} by ${safe(person)}`).join(dot(style)),
     ]);
+  }
+  for (const { id, afterMs, run: later, state, dueAt } of run.followUps ?? []) {
+    const when = dueAt === null ? `after ${lengthText(afterMs)}` : `is due ${day(dueAt)} ${clock(dueAt)} UTC`;
+    const which = later === null ? '' : ` (run ${later}${state === 'planned' ? '' : `, ${state}`})`;
+    lines.push(['Later', `${id} ${when}${which}`]);
   }
   return lines;
 }

@@ -38,6 +38,11 @@ create table countdown.runs (
   wait_until timestamptz,
   -- It does not begin later, and no phase with an effect begins that could not end and be taken back until then.
   not_after timestamptz,
+  -- The run that this one follows, and as which of its follow-ups.
+  follows integer references countdown.runs,
+  follow_up text,
+  -- Its own follow-ups that have no run yet.
+  follow_ups text[] not null default '{}',
   -- When it was given its leases.
   admitted_at timestamptz,
   created_at timestamptz not null,
@@ -55,9 +60,12 @@ create table countdown.runs (
   started_at timestamptz,
   ended_at timestamptz,
   unwinding_at timestamptz,
-  unwound_at timestamptz
+  unwound_at timestamptz,
+  check (num_nulls(follows, follow_up) <> 1),
+  unique (follows, follow_up)
 ) with (fillfactor = 50);
 create index runs_waiting on countdown.runs (environment, run) where state = 'planned' and admitted_at is null;
+create index runs_followed on countdown.runs (run) where state = 'succeeded' and follow_ups <> '{}';
 create index runs_open on countdown.runs (run) where state not in ('succeeded', 'stopped', 'rolled-back');
 
 create table countdown.phases (

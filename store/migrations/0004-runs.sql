@@ -115,18 +115,36 @@ begin
   perform pg_notify('countdown_journal', p_run::text);
 end $$;
 
+-- The run that a follow-up has already. A follow-up is made of what its parent's plan names, for who asked for the parent,
+-- and only once that has succeeded: whoever reaches this function cannot make runs in the name of others with it.
+create function countdown.follow_up_run(p_follows integer, p_follow_up text, p_plan text, p_requester text)
+returns integer language plpgsql as $$
+declare
+  parent countdown.runs;
+begin
+  select * into parent from countdown.runs r where r.run = p_follows for no key update;
+  if parent.state is distinct from 'succeeded' or parent.requester <> p_requester or not exists (
+    select from countdown.plans p cross join lateral jsonb_array_elements(countdown.look(p.body) -> 'followUps') f
+    where p.hash = parent.plan and f ->> 'id' = p_follow_up and f ->> 'plan' = p_plan) then
+    raise exception 'Run % has not succeeded for % with follow-up % of plan %.',
+      p_follows, p_requester, p_follow_up, left(p_plan, 12);
+  end if;
+  return (select r.run from countdown.runs r where r.follows = p_follows and r.follow_up = p_follow_up);
+end $$;
+
 -- `p_due`: not before, and at once where null. `p_wait_ms`: how long it may wait for targets once it is due; a run with a
--- time of its own waits until `p_not_after` where that is said.
+-- time of its own waits until `p_not_after` where that is said. `p_follow_up` of run `p_follows`.
 create function countdown.create_run(
   p_plan text, p_requester text, p_groups text, p_fail_at text, p_key text, p_person text, p_body_hash text, p_body text,
   p_now timestamptz default clock_timestamp(), p_due timestamptz default null, p_not_after timestamptz default null,
-  p_wait_ms bigint default null
+  p_wait_ms bigint default null, p_follows integer default null, p_follow_up text default null
 ) returns countdown.created language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   answer countdown.created;
   plan jsonb;
   known countdown.idempotency;
   appended countdown.appended;
+  follower integer;
   is_later boolean := coalesce(p_due > p_now, false);
   starts timestamptz := greatest(p_due, p_now);
 begin
@@ -147,6 +165,15 @@ begin
     answer.refused := 'PlanUnknown';
     return answer;
   end if;
+  if p_follows is not null then
+    follower := countdown.follow_up_run(p_follows, p_follow_up, p_plan, p_requester);
+    if follower is not null then
+      answer.run := follower;
+      answer.created := false;
+      return answer;
+    end if;
+    update countdown.runs r set follow_ups = array_remove(r.follow_ups, p_follow_up) where r.run = p_follows;
+  end if;
   if not is_later then answer.blocker := countdown.blocker_of(answer.run, plan, p_now); end if;
   answer.admitted := not is_later and (answer.blocker).run is null;
   if not is_later and not answer.admitted and p_wait_ms is null then
@@ -157,7 +184,7 @@ begin
   update countdown.counter set last_run = answer.run;
   insert into countdown.runs (
     run, plan, environment, runbook, requester, groups, fail_at, lease_count, rollback_ms, due_at, wait_until, not_after,
-    created_at)
+    follows, follow_up, follow_ups, created_at)
   values (
     answer.run, p_plan, plan ->> 'environment', plan -> 'runbook' ->> 'name', p_requester, p_groups::json, p_fail_at,
     (select count(*) from jsonb_object_keys(plan -> 'leases')),
@@ -165,7 +192,8 @@ begin
     case
       when p_wait_ms is not null then least(starts + p_wait_ms * interval '1 millisecond', p_not_after)
       when is_later then coalesce(p_not_after, starts) end,
-    p_not_after, clock_timestamp());
+    p_not_after, p_follows, p_follow_up,
+    array(select f ->> 'id' from jsonb_array_elements(plan -> 'followUps') f), clock_timestamp());
   if answer.admitted then perform countdown.give_leases(answer.run, plan); end if;
   perform countdown.fill_read_model(answer.run, plan);
   if p_key is not null then

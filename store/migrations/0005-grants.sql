@@ -19,7 +19,8 @@ grant insert (id, run, body), update (refused) on countdown.decisions to countdo
 grant insert (hash, person, expires_at), update (revoked_at) on countdown.tokens to countdown_api;
 grant execute on function
   countdown.create_run(
-    text, text, text, text, text, text, text, text, timestamptz, timestamptz, timestamptz, bigint),
+    text, text, text, text, text, text, text, text, timestamptz, timestamptz, timestamptz, bigint,
+    integer, text),
   countdown.admit_run(integer, timestamptz), countdown.stop_planned(integer, text, text),
   countdown.blocker_of_run(integer, timestamptz), countdown.blocker_of(integer, jsonb, timestamptz) to countdown_api;
 grant execute on function countdown.append_beside(text, text, text, text) to countdown_api;

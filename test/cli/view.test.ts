@@ -95,6 +95,27 @@ describe('the golden views', () => {
     ]);
   });
 
+  test('a run that has succeeded names the runs that follow it, and they name it', () => {
+    const one = { id: 'cleanup', afterMs: 604_800_000 };
+    const laterLines = (state: string | null, dueAt: string | null) => {
+      const followUps = [{ ...one, run: dueAt === null ? null : 47, state, dueAt }];
+      const lines = runLines({ ...succeeded, followUps }, symbols, { now: new Date(), isWatching: false });
+      return lines.filter((line) => line.startsWith('Later'));
+    };
+    expect(laterLines(null, null)).toEqual(['Later       cleanup after 7d']);
+    expect(laterLines('planned', '2026-11-30T07:12:00Z')).toEqual([
+      'Later       cleanup is due 30 Nov 07:12 UTC (run 47)',
+    ]);
+    expect(laterLines('stopped', '2026-11-30T07:12:00Z')).toEqual([
+      'Later       cleanup is due 30 Nov 07:12 UTC (run 47, stopped)',
+    ]);
+    const follows = { run: 46, followUp: 'cleanup' };
+    const watched = { now: new Date(copying.at), isWatching: true };
+    expect(runLines({ ...copying, follows }, symbols, watched)[1]).toBe(
+      'Follows run 46 as its follow-up cleanup',
+    );
+  });
+
   test('an emergency stands in the plan and in the run with its whole reason', () => {
     const reason = `The certificate of the shop ends tonight at ten, and ${'nobody can buy '.repeat(5)}then.`;
     const emergency = { freezes: ['sales', 'year-end'], reason };
