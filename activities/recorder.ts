@@ -94,7 +94,7 @@ export function makeRecorder({
       return { opensAt, closesAt: closesAt(window, opensAt) ?? null };
     },
 
-    async countDecision({ run, id }) {
+    async readDecision({ run, id }) {
       assertOwnWorkflow(run, workflowIdPrefix);
       const decision = await store.decision(run, id);
       if (decision === undefined) {
@@ -103,8 +103,12 @@ export function makeRecorder({
           `No door wrote decision ${id} of run ${run}. Decide through the API, Slack or the console.`,
         );
       }
-      await told(store.countDecision(run, id));
       return decision;
+    },
+
+    async countDecision({ run, id }) {
+      assertOwnWorkflow(run, workflowIdPrefix);
+      await told(store.countDecision(run, id));
     },
   };
 }

@@ -45,10 +45,15 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
   const flying = new Map<string, { act: Act; scope: CancellationScope }>();
   const perform = makePerform(input);
   let touched = false;
+  // A decision is looked at and journalled while nothing else moves: what is refused is never in the run's journal as counted.
+  let deciding = false;
+  const stillness = async (): Promise<void> => {
+    while (deciding) await condition(() => !deciding);
+  };
   let refused: ApplicationFailure | undefined;
 
-  const check = (decision: Decision): void => {
-    const no = judge(plan, state, decision, Date.now());
+  const check = (decision: Decision, now: number): void => {
+    const no = judge(plan, state, decision, now);
     if (no !== undefined)
       throw ApplicationFailure.create({ type: no.code, message: no.detail, nonRetryable: true });
   };
@@ -57,14 +62,21 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
     decisionUpdate,
     async (told) => {
       // Only the row that a door wrote counts; what the update itself says is a hint for the validator.
-      const decision = await recorder.countDecision({ run, id: told.id });
+      const decision = await recorder.readDecision({ run, id: told.id });
       await condition(() => state.planHash !== null);
-      check(decision);
-      const answer = decide(plan, state, decision, Date.now());
-      touched = true;
-      return answer;
+      await stillness();
+      deciding = true;
+      try {
+        const now = Date.now();
+        check(decision, now);
+        await recorder.countDecision({ run, id: decision.id });
+        touched = true;
+        return decide(plan, state, decision, now);
+      } finally {
+        deciding = false;
+      }
     },
-    { validator: (told) => check(assertDecision(told)) },
+    { validator: (told) => check(assertDecision(told), Date.now()) },
   );
 
   const start = (act: Act): void => {
@@ -103,6 +115,7 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
 
   return CancellationScope.nonCancellable(async () => {
     for (;;) {
+      await stillness();
       touched = false;
       const draining = isFull(input.historyEventsMax ?? HISTORY_EVENTS_MAX);
       for (const event of inbox.splice(0)) apply(plan, state, event, Date.now());

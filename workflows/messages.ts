@@ -86,8 +86,10 @@ export type Recorder = {
   openApproval(input: OpenApproval): Promise<{ evidence: string; openedAt: number }>;
   /** When the window is open next, and until when: now, where it is open. Null for always. */
   lookAtWindow(input: { run: number; window: string }): Promise<{ opensAt: number; closesAt: number | null }>;
-  /** Re-reads the decision row by id and journals it. Throws ApprovalMissing where no door wrote it. */
-  countDecision(input: { run: number; id: string }): Promise<Decision>;
+  /** The decision row of that id. Throws ApprovalMissing where no door wrote it. */
+  readDecision(input: { run: number; id: string }): Promise<Decision>;
+  /** Journals the decision row of that id, once. */
+  countDecision(input: { run: number; id: string }): Promise<void>;
 };
 
 export type Begun = {

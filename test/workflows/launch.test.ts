@@ -229,6 +229,26 @@ describe('a pause', () => {
   });
 });
 
+describe('of several who say the same at once', () => {
+  it('one is heard, and what is refused is not in the journal', async () => {
+    fresh();
+    const run = await engine.start(
+      makePlan([{ id: 'move', phases: [{ name: 'b', effect: 'costly', approval: approval({ sre: 1 }) }] }]),
+    );
+    await run.until(isAsked);
+    // All of them reach the workflow in its next task.
+    await engine.stopWorker();
+    const told = ['ana', 'ben', 'dana'].map((one) => run.decide('pause', null, one));
+    await engine.startWorker();
+    const said = await Promise.allSettled(told);
+    const { decisions } = await run.detail();
+    expect(decisions.filter(({ counted }) => counted)).toHaveLength(1);
+    expect(said.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+    await run.decide('abort', null, 'dana');
+    await run.ended();
+  });
+});
+
 describe('an abort', () => {
   it('cancels what runs, waits for its end, and unwinds', async () => {
     const world = fresh();
