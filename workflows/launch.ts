@@ -46,10 +46,8 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
   const perform = makePerform(input);
   let touched = false;
   // A decision is looked at and journalled while nothing else moves: what is refused is never in the run's journal as counted.
-  let deciding = false;
-  const stillness = async (): Promise<void> => {
-    while (deciding) await condition(() => !deciding);
-  };
+  // Looked at and taken in one go: between an awaited promise and what comes after it others have their turn.
+  const turn = { isTaken: false };
   let refused: ApplicationFailure | undefined;
 
   const check = (decision: Decision, now: number): void => {
@@ -64,8 +62,8 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
       // Only the row that a door wrote counts; what the update itself says is a hint for the validator.
       const decision = await recorder.readDecision({ run, id: told.id });
       await condition(() => state.planHash !== null);
-      await stillness();
-      deciding = true;
+      while (turn.isTaken) await condition(() => !turn.isTaken);
+      turn.isTaken = true;
       try {
         const now = Date.now();
         check(decision, now);
@@ -73,7 +71,7 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
         touched = true;
         return decide(plan, state, decision, now);
       } finally {
-        deciding = false;
+        turn.isTaken = false;
       }
     },
     { validator: (told) => check(assertDecision(told), Date.now()) },
@@ -115,7 +113,7 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
 
   return CancellationScope.nonCancellable(async () => {
     for (;;) {
-      await stillness();
+      while (turn.isTaken) await condition(() => !turn.isTaken);
       touched = false;
       const draining = isFull(input.historyEventsMax ?? HISTORY_EVENTS_MAX);
       for (const event of inbox.splice(0)) apply(plan, state, event, Date.now());
