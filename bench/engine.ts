@@ -1,55 +1,60 @@
 /**
- * What the interpreter costs: 100 phases that do nothing against a bare workflow of 100 activities that do nothing, on
- * one server and one worker, the sides interleaved and taking turns at going first.
+ * What the interpreter, the interceptor and the journal cost, beside a bare workflow on the same server and worker, the
+ * sides interleaved and taking turns at going first; and how long people wait for it.
  */
-import { join } from 'node:path';
-import { Client, Connection } from '@temporalio/client';
-import { NativeConnection, Runtime, Worker, bundleWorkflowCode } from '@temporalio/worker';
-import { Pool } from 'pg';
-import { pino } from 'pino';
-import { createActivities } from '../activities/index.ts';
-import type { PhaseResult } from '../activities/phase.ts';
 import type { Plan } from '../procedures/plan.ts';
-import { startPostgres } from '../scripts/lib/postgres.ts';
-import { makeFolder, stopAll } from '../scripts/lib/processes.ts';
-import { startTemporal } from '../scripts/lib/temporal.ts';
-import { digest } from '../store/digest.ts';
-import { makeApiStore, makeWorkerStore } from '../store/index.ts';
-import { migrate } from '../store/migrate.ts';
-import { createLogins } from '../store/roles.ts';
 import { makePlan } from '../test/support/plans.ts';
+import { benchAnswers } from './answers.ts';
+import { benchHistory } from './history.ts';
+import { type Bench, withBench } from './sides.ts';
 import { median, table } from './table.ts';
+import { benchWaiting } from './waiting.ts';
 
-const PHASES = 100;
-const QUEUE = 'bench';
-const quiet = { trace() {}, debug() {}, info() {}, warn() {}, error() {}, log() {} };
+type Size = { runs: number; phases: number; aim: number };
+const SIZES: Record<string, Size> = {
+  serial: { runs: 1, phases: 100, aim: 1.3 },
+  parallel: { runs: 50, phases: 20, aim: 1.5 },
+};
 
-type Sides = { countdown: () => Promise<number>; bare: () => Promise<number> };
+/** One line of the second table. */
+export type Line = { what: string; measured: string; aim: string };
+const LINES: Record<string, (bench: Bench) => Promise<Line[]>> = {
+  answers: benchAnswers,
+  history: benchHistory,
+  waiting: benchWaiting,
+};
 
-function log(line: string): void {
-  process.stderr.write(`${line}\n`);
+/** `only` names the parts to be run: keys of both tables; all by default. Throws where there is no such part. */
+export async function benchEngine({
+  repeats,
+  only,
+}: {
+  repeats: number;
+  only: readonly string[];
+}): Promise<Record<string, number>> {
+  const parts = [...Object.keys(SIZES), ...Object.keys(LINES)];
+  const unknown = only.find((part) => !parts.includes(part));
+  if (unknown !== undefined)
+    throw new Error(`The bench has no part '${unknown}', expected one of ${parts.join(', ')}.`);
+  const isWanted = ([part]: [string, unknown]): boolean => only.length === 0 || only.includes(part);
+  return withBench(async (bench) => {
+    const ratios: Record<string, number> = {};
+    for (const [key, size] of Object.entries(SIZES).filter(isWanted))
+      ratios[key] = await compare(bench, size, repeats);
+    const rows = [['what', 'measured', 'aim']];
+    for (const [, measure] of Object.entries(LINES).filter(isWanted)) {
+      for (const { what, measured, aim } of await measure(bench)) rows.push([what, measured, aim]);
+    }
+    if (rows.length > 1) process.stdout.write(`${table(rows)}\n`);
+    return ratios;
+  });
 }
 
-async function nothing(): Promise<PhaseResult> {
-  return { verdict: 'pass', summary: 'nothing' };
-}
-
-export async function benchEngine({ repeats }: { repeats: number }): Promise<Record<string, number>> {
-  Runtime.install({ logger: quiet });
-  const folder = await makeFolder('countdown-bench-');
-  try {
-    const postgres = await startPostgres({ folder: join(folder.path, 'postgres'), log });
-    const temporal = await startTemporal({ folder: join(folder.path, 'temporal'), log });
-    return await withSides({ databaseUrl: postgres.url(), temporal: temporal.address }, (sides) =>
-      measure(sides, repeats),
-    );
-  } finally {
-    await stopAll();
-    await folder.discard();
-  }
-}
-
-async function measure({ countdown, bare }: Sides, repeats: number): Promise<Record<string, number>> {
+async function compare(bench: Bench, size: Size, repeats: number): Promise<number> {
+  const { runs, phases, aim } = size;
+  const saved = await bench.savePlan(nothingPlan(phases));
+  const countdown = (): Promise<number> => ours(bench, saved, runs);
+  const bare = (): Promise<number> => timed(() => atOnce(runs, () => bench.bare(phases)));
   await countdown();
   await bare();
   const rows: string[][] = [['repeat', 'countdown ms/phase', 'bare ms/activity', 'ratio']];
@@ -58,128 +63,53 @@ async function measure({ countdown, bare }: Sides, repeats: number): Promise<Rec
     // Whoever goes second finds a warmer machine: the sides take turns.
     const first = repeat % 2 === 0 ? await countdown() : undefined;
     const theirs = await bare();
-    const ours = first ?? (await countdown());
-    ratios.push(ours / theirs);
-    rows.push([
-      String(repeat),
-      (ours / PHASES).toFixed(1),
-      (theirs / PHASES).toFixed(1),
-      (ours / theirs).toFixed(2),
-    ]);
+    const mine = first ?? (await countdown());
+    ratios.push(mine / theirs);
+    const each = (ms: number): string => (ms / runs / phases).toFixed(1);
+    rows.push([String(repeat), each(mine), each(theirs), (mine / theirs).toFixed(2)]);
   }
-  const serial = Number(median(ratios).toFixed(2));
-  rows.push(['median', '', '', serial.toFixed(2)]);
-  process.stdout.write(`${PHASES} phases in a row, the journal included; aim at most 1.30\n${table(rows)}\n`);
-  return { serial };
+  const ratio = Number(median(ratios).toFixed(2));
+  rows.push(['median', '', '', ratio.toFixed(2)]);
+  const title = runs === 1 ? `${phases} phases in a row` : `${runs} runs of ${phases} phases at once`;
+  process.stdout.write(`${title}, the journal included; aim at most ${aim.toFixed(2)}\n${table(rows)}\n\n`);
+  return ratio;
 }
 
-async function withSides<T>(
-  at: { databaseUrl: string; temporal: string },
-  use: (sides: Sides) => Promise<T>,
-): Promise<T> {
-  await migrate(at.databaseUrl);
-  const logins = await createLogins(at.databaseUrl, {
-    apiPassword: 'bench',
-    workerPassword: 'bench',
-    suffix: 'bench',
-  });
-  const pools = [logins.api, logins.worker].map((user) => {
-    const url = new URL(at.databaseUrl);
-    url.username = user;
-    url.password = 'bench';
-    return new Pool({ connectionString: url.href });
-  });
-  const [apiPool, workerPool] = pools as [Pool, Pool];
-  const api = makeApiStore(apiPool);
-  const activities = createActivities(
-    {
-      store: makeWorkerStore(workerPool),
-      log: pino({ level: 'silent' }),
-      environments: new Map([
-        [
-          'test',
-          {
-            environment: 'test',
-            protected: false,
-            targets: {},
-            people: {},
-            roles: { operator: [], admin: [], auditor: [] },
-            groups: {},
-            approvals: { least: {} },
-          },
-        ],
-      ]),
-      stateFolder: '/nonexistent',
-      env: {},
-      journalWaitMs: 5_000,
-    },
-    { 'test/a/run': nothing, bare: async () => 'nothing' },
-  );
-  const native = await NativeConnection.connect({ address: at.temporal });
-  const connection = await Connection.connect({ address: at.temporal });
-  const client = new Client({ connection });
-  const workflowBundle = await bundleWorkflowCode({
-    workflowsPath: new URL('./workflows.ts', import.meta.url).pathname,
-    logger: quiet,
-  });
-  const workers = await Promise.all([
-    Worker.create({
-      connection: native,
-      taskQueue: QUEUE,
-      workflowBundle,
-      activities: { ...activities.recorder },
-    }),
-    Worker.create({
-      connection: native,
-      taskQueue: `${QUEUE}-default`,
-      activities: activities.phases,
-      interceptors: { activity: [activities.aroundPhase] },
-      maxHeartbeatThrottleInterval: '200ms',
-    }),
-  ]);
-  const running = Promise.all(workers.map((worker) => worker.run()));
-  const plan = nothingPlan();
-  const hash = digest(plan);
-  await api.savePlan({ hash, plan, person: 'bench' });
-  let count = 0;
-  const timed = async (type: string, args: unknown[]): Promise<number> => {
-    const from = performance.now();
-    count += 1;
-    await client.workflow.execute(type, { taskQueue: QUEUE, workflowId: `bench/${count}`, args });
-    return performance.now() - from;
-  };
-  try {
-    return await use({
-      bare: () => timed('bare', [{ activities: PHASES }]),
-      countdown: async () => {
-        const created = await api.createRun({
-          plan: hash,
-          requester: 'bench',
-          groups: {},
-          failAt: null,
-          idempotency: null,
-        });
-        if ('refused' in created) throw new Error(`The run was refused: ${created.refused}`);
-        return timed('launch', [{ run: created.run, plan }]);
-      },
-    });
-  } finally {
-    for (const worker of workers) worker.shutdown();
-    await running;
-    await native.close();
-    await connection.close();
-    await Promise.all(pools.map((pool) => pool.end()));
-  }
+/** From the start of the first workflow to the end of the last; the rows of the runs are there before. */
+async function ours(
+  bench: Bench,
+  { hash, plan }: { hash: string; plan: Plan },
+  runs: number,
+): Promise<number> {
+  const asked: number[] = [];
+  for (let index = 0; index < runs; index += 1) asked.push(await bench.ask(hash));
+  return timed(() => Promise.all(asked.map(async (run) => (await bench.start(run, plan))())));
 }
 
-/** Ten steps of ten phases: as a long runbook, and none of them with an effect. */
-function nothingPlan(): Plan {
+function atOnce(count: number, act: () => Promise<unknown>): Promise<unknown> {
+  return Promise.all(Array.from({ length: count }, act));
+}
+
+async function timed(act: () => Promise<unknown>): Promise<number> {
+  const from = performance.now();
+  await act();
+  return performance.now() - from;
+}
+
+/** Steps of ten phases, as in a long runbook, and none of them with an effect. */
+function nothingPlan(count: number): Plan {
+  const each = 10;
   const plan = makePlan(
-    Array.from({ length: 10 }, (_, step) => ({ id: `s${step}`, phases: [{ name: 'a' }] })),
+    Array.from({ length: count / each }, (_, step) => ({ id: `s${step}`, phases: [{ name: 'a' }] })),
   );
   const phases = plan.phases.flatMap((phase) =>
-    Array.from({ length: PHASES / 10 }, (_, at) => ({ ...phase, id: `${phase.id}/p${at}` })),
+    Array.from({ length: each }, (_, at) => ({ ...phase, id: `${phase.id}/p${at}` })),
   );
+  // One after the other.
+  for (const [index, phase] of phases.entries()) {
+    const before = phases[index - 1];
+    phase.after = before === undefined ? [] : [before.id];
+  }
   const steps = plan.steps.map((step) => ({
     ...step,
     phases: phases.filter((phase) => phase.step === step.id).map((phase) => phase.id),

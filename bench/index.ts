@@ -1,17 +1,18 @@
-/** `npm run bench NAME`: one bench, a table for people, and as its last line one JSON object. */
+/** `npm run bench NAME [PART]…`: one bench or some of its parts, tables for people, and as its last line one JSON object. */
 import { benchEngine } from './engine.ts';
 
-const BENCHES: Record<string, (options: { repeats: number }) => Promise<Record<string, number>>> = {
+type Options = { repeats: number; only: readonly string[] };
+const BENCHES: Record<string, (options: Options) => Promise<Record<string, number>>> = {
   engine: benchEngine,
 };
 const REPEATS = 7;
 
-const [name = ''] = process.argv.slice(2);
+const [name = '', ...only] = process.argv.slice(2);
 const bench = BENCHES[name];
 if (bench === undefined) {
   process.stderr.write(`There is no bench '${name}'. There are: ${Object.keys(BENCHES).join(', ')}.\n`);
   process.exit(2);
 }
-const ratios = await bench({ repeats: Number(process.env['COUNTDOWN_BENCH_REPEATS'] ?? REPEATS) });
+const ratios = await bench({ repeats: Number(process.env['COUNTDOWN_BENCH_REPEATS'] ?? REPEATS), only });
 process.stdout.write(`${JSON.stringify({ bench: name, ratios })}\n`);
 process.exit(0);

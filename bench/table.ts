@@ -18,3 +18,9 @@ export function table(rows: readonly (readonly string[])[]): string {
     )
     .join('\n');
 }
+
+/** The value that so many of a hundred do not exceed: the nearest of them, no mean of two. */
+export function percentile(values: readonly number[], of: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.ceil((of / 100) * sorted.length) - 1] ?? Number.NaN;
+}
