@@ -93,6 +93,10 @@ async function withWorker<T>(owner: WorkerSettings, use: (bench: Bench) => Promi
   try {
     const client = new Client({ connection });
     return await use(await makeBench({ owner, client, worker, store: makeApiStore(pool), ending }));
+  } catch (error) {
+    // What is still on its way when the servers go fails louder than what went wrong first.
+    log(`bench: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    throw error;
   } finally {
     ending.abort();
     worker.disconnect();
