@@ -109,8 +109,13 @@ export const PlanAnswer = z
         kind: z.string(),
         effect: z.string(),
         onFail: z.string(),
+        /** The block of parallel steps in which it is a branch. */
+        block: z.string().nullable(),
+        /** The window in which it may start. */
+        window: z.string().nullable(),
         targets: z.array(z.string()),
         undoMs: z.number(),
+        /** Null where nothing is asked, and for a branch: its block asks. */
         approval: ApprovalAsked.nullable(),
         /** What the step waits for in itself: an approval, a time, the point of no return. */
         wait: z
@@ -135,6 +140,8 @@ export const PlanAnswer = z
         ),
       }),
     ),
+    /** Blocks of parallel steps, and what each asks once for all its branches. */
+    blocks: z.array(z.object({ id: z.string(), approval: ApprovalAsked.nullable() })),
     /** Steps of the runbook that are not in the plan, and why. */
     leftOut: z.array(z.object({ id: z.string(), kind: z.string(), because: z.string() })),
     unverifiable: z.array(z.string()),

@@ -2,7 +2,7 @@
 import type { z } from '@hono/zod-openapi';
 import { groupsOf } from '../procedures/environment.ts';
 import type { Environment } from '../procedures/environment.ts';
-import { type Approval, type Phase, type Plan, type Step, isWait } from '../procedures/plan.ts';
+import { type Approval, type Phase, type Plan, isWait } from '../procedures/plan.ts';
 import { isTerminal } from '../procedures/states.ts';
 import type { ApprovalView, ExpectedPhase, Recovery, RunDetail, RunView } from '../store/types.ts';
 import { freezeAt, nextFreeze } from '../procedures/calendar.ts';
@@ -38,13 +38,15 @@ export function planAnswer(
     pointOfNoReturn: pointOfNoReturn(plan)?.step ?? null,
     steps: plan.steps.map((step) => {
       const phases = phasesOf(step.id);
-      const approval = askedOf(plan, step);
+      const approval = askedOf(plan, step.id);
       const run = phases[0]?.run;
       return {
         id: step.id,
         kind: step.kind,
         effect: step.effect,
         onFail: step.onFail,
+        block: step.block ?? null,
+        window: step.window?.name ?? null,
         targets: [...new Set(phases.filter((phase) => phase.effect !== 'none').flatMap(targetsOf))],
         undoMs: undoMsOf(phases),
         approval: approval === undefined ? null : approvalAsked(approval),
@@ -60,6 +62,10 @@ export function planAnswer(
           tries: phase.limits.tries,
         })),
       };
+    }),
+    blocks: [...new Set(plan.steps.flatMap(({ block }) => block ?? []))].map((id) => {
+      const approval = askedOf(plan, id);
+      return { id, approval: approval === undefined ? null : approvalAsked(approval) };
     }),
     leftOut: (plan.leftOut ?? []).map((step) => ({
       id: step.id,
@@ -96,8 +102,8 @@ function freezes({ changeFreezes = [] }: Environment, at: Date) {
 
 const isoOf = (ms: number) => new Date(ms).toISOString();
 
-/** What the step waits for; leave to skip it is asked only when somebody wants to. */
-function askedOf({ approvals }: Plan, { id }: Step): Approval | undefined {
+/** What the step or the block waits for; leave to skip it is asked only when somebody wants to. */
+function askedOf({ approvals }: Plan, id: string): Approval | undefined {
   const approval = approvals[id];
   return approval?.skip === true ? undefined : approval;
 }

@@ -15,12 +15,16 @@ export type PlanWire = {
     id: string;
     kind: string;
     effect: string;
+    block?: string | null;
+    window?: string | null;
     targets: string[];
     undoMs: number;
     approval: { from: Record<string, number>; via: string } | null;
     wait: { wait: string; forMs?: number | undefined; because?: string | undefined } | null;
     phases: { id: string }[];
   }[];
+  /** Blocks of parallel steps. */
+  blocks?: { id: string; approval: { from: Record<string, number>; via: string } | null }[];
   leftOut: { id: string; kind: string; because: string }[];
   followUps?: { id: string; afterMs: number; plan: string }[];
   emergency?: EmergencyWire | null;

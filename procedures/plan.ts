@@ -101,8 +101,7 @@ export type Phase = {
   pool: string;
   /** Ids of the phases that must be done or skipped before it starts. */
   after: string[];
-  /** The approval of this name in `Plan.approvals`. */
-  /** Also the window of this name in `Plan.windows`, which must be open. */
+  /** The approval of this name in `Plan.approvals`; the window of this name in `Plan.windows`, which must be open. */
   waitsFor?: { approval?: string; window?: string };
   /** Phases that are left out where its answer says so: those of its step. */
   decides?: string[];

@@ -48,14 +48,32 @@ function paramText(value: unknown): string {
   return safe(typeof value === 'string' ? value : JSON.stringify(value));
 }
 
+type Row = { id: string; kind: string; step?: StepWire; waits: string; isBranch?: true };
+
+/** A row a step; above the branches of a block one for the block, which asks once for all of them. */
+function rowsOf({ steps, blocks = [] }: PlanWire, { ascii }: Style): Row[] {
+  return steps.flatMap((step, index): Row[] => {
+    const { id, kind } = step;
+    if (step.block == null) return [{ id, kind, step, waits: waitsFor(step) }];
+    const isLast = steps[index + 1]?.block !== step.block;
+    const edge = isLast ? (ascii ? '`-' : '└') : ascii ? '|-' : '├';
+    const branch: Row = { id: `${edge} ${id}`, kind, step, waits: ownWait(step), isBranch: true };
+    if (steps[index - 1]?.block === step.block) return [branch];
+    const approval = blocks.find((block) => block.id === step.block)?.approval ?? null;
+    const window = step.window ?? null;
+    return [{ id: step.block, kind: 'parallel', waits: waitsFor({ approval, window, wait: null }) }, branch];
+  });
+}
+
 function tableLines(plan: PlanWire, style: Style): string[] {
-  const numbers = String(plan.steps.length).length;
+  const rows = rowsOf(plan, style);
+  const numbers = String(rows.filter(({ isBranch }) => isBranch !== true).length).length;
   const steps = longest(
-    plan.steps.map(({ id }) => id),
+    rows.map(({ id }) => id),
     8,
   );
   const kinds = longest(
-    plan.steps.filter(({ wait }) => wait?.wait !== 'point-of-no-return').map(({ kind }) => kind),
+    rows.filter(({ step }) => step?.wait?.wait !== 'point-of-no-return').map(({ kind }) => kind),
     4,
   );
   // Long names take their room from the targets, which can be cut.
@@ -63,23 +81,24 @@ function tableLines(plan: PlanWire, style: Style): string[] {
     10,
     Math.min(CHANGES_WIDTH, 105 - numbers - 1 - steps - kinds - EFFECT_WIDTH - 14),
   );
-  const row = (index: string, id: string, kind: string, what: string, effect: string, waits: string) =>
+  const line = (index: string, id: string, kind: string, what: string, effect: string, waits: string) =>
     `${index.padStart(numbers)} ${pad(id, steps)}${pad(kind, kinds)}${pad(cut(style, what, changes - 1), changes)}${pad(effect, EFFECT_WIDTH)}${waits}`.trimEnd();
-  const lines = [row('', 'STEP', 'KIND', 'CHANGES', 'EFFECT, UNDO', 'WAITS FOR')];
-  for (const [index, step] of plan.steps.entries()) {
-    const number = String(index + 1);
-    if (step.wait?.wait === 'point-of-no-return') {
-      const line = (style.ascii ? '-' : '─').repeat(3);
-      const text = `${line} point of no return: past it abort is refused `;
+  const lines = [line('', 'STEP', 'KIND', 'CHANGES', 'EFFECT, UNDO', 'WAITS FOR')];
+  let count = 0;
+  for (const { id, kind, step, waits, isBranch } of rows) {
+    if (isBranch !== true) count += 1;
+    const number = isBranch === true ? '' : String(count);
+    if (step?.wait?.wait === 'point-of-no-return') {
+      const edge = (style.ascii ? '-' : '─').repeat(3);
+      const text = `${edge} point of no return: past it abort is refused `;
       const fill = (style.ascii ? '-' : '─').repeat(
         Math.max(0, kinds + changes + EFFECT_WIDTH - 2 - text.length),
       );
-      lines.push(
-        `${number.padStart(numbers)} ${pad(step.id, steps)}${text}${fill}  ${waitsFor(step)}`.trimEnd(),
-      );
+      lines.push(`${number.padStart(numbers)} ${pad(id, steps)}${text}${fill}  ${waits}`.trimEnd());
       continue;
     }
-    lines.push(row(number, step.id, step.kind, changesOf(step, style), effectOf(step), waitsFor(step)));
+    const what = step === undefined ? '' : changesOf(step, style);
+    lines.push(line(number, id, kind, what, step === undefined ? '' : effectOf(step), waits));
   }
   return lines;
 }
@@ -130,11 +149,20 @@ function effectOf(step: StepWire): string {
   return step.undoMs > 0 ? `${step.effect}, ${duration(step.undoMs)}` : step.effect;
 }
 
-function waitsFor(step: StepWire): string {
-  const votes = Object.entries(step.approval?.from ?? {}).map(([group, count]) => `${group} ${count}`);
-  if (step.wait?.wait === 'timer' && step.wait.forMs !== undefined) votes.unshift(span(step.wait.forMs));
-  const via = step.approval === null || step.approval.via === 'any' ? '' : ` (via ${step.approval.via})`;
-  return `${votes.join(', ')}${via}`;
+function waitsFor(asked: Pick<StepWire, 'approval' | 'window' | 'wait'>): string {
+  const { approval, window } = asked;
+  const votes = Object.entries(approval?.from ?? {}).map(([group, count]) => `${group} ${count}`);
+  const via = approval === null || approval.via === 'any' ? '' : ` (via ${approval.via})`;
+  const before = [
+    ...(window == null ? [] : [safe(window)]),
+    ...(ownWait(asked) === '' ? [] : [ownWait(asked)]),
+  ];
+  return `${[...before, ...votes].join(', ')}${via}`;
+}
+
+/** The time that it waits by itself. */
+function ownWait({ wait }: Pick<StepWire, 'wait'>): string {
+  return wait?.wait === 'timer' && wait.forMs !== undefined ? span(wait.forMs) : '';
 }
 
 /** The change freeze that holds, or the one that comes. */

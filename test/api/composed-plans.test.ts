@@ -59,3 +59,23 @@ test('the plan shows work by hand with its instructions, and who takes it back',
   expect(made.steps[0]?.wait).toMatchObject({ wait: 'person', instructions: 'Sign it.' });
   expect(made.steps[0]?.phases.map(({ undo }) => undo)).toEqual(['A person takes it back']);
 });
+
+test('the plan shows what a block of parallel steps asks once, and which steps are its branches', async () => {
+  const text = `name: wide
+steps:
+  - id: data
+    approval: { from: { sre: 1 } }
+    parallel:
+      - { id: hold, uses: app.switch, with: { switch: mode, to: held } }
+      - { id: look, uses: wait, with: { for: 1s } }
+`;
+  const made = await api.ok<{
+    steps: { id: string; block: string | null; approval: object | null }[];
+    blocks: { id: string; approval: object }[];
+  }>('dana', '/v1/plans', { body: request(text) });
+  expect(made.steps.map(({ id, block, approval }) => [id, block, approval])).toEqual([
+    ['hold', 'data', null],
+    ['look', 'data', null],
+  ]);
+  expect(made.blocks).toMatchObject([{ id: 'data', approval: { from: { sre: 1 } } }]);
+});

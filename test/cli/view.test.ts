@@ -73,6 +73,30 @@ describe('the golden views', () => {
     expect(planLines(plan, words).join('\n')).toBe(golden.get('plan in words alone'));
   });
 
+  test('parallel steps stand below their block, which asks once for all of them', () => {
+    const [ready, database, ...rest] = plan.steps;
+    if (ready === undefined || database === undefined) throw new Error('The story has steps.');
+    const branches = ['uploads', 'surface'].map((id) => ({
+      ...ready,
+      id,
+      block: 'data',
+      window: 'low-traffic',
+    }));
+    const story = {
+      ...plan,
+      steps: [ready, ...branches, database, ...rest],
+      blocks: [{ id: 'data', approval: { from: { sre: 1 }, via: 'api' } }],
+    };
+    expect(planLines(story, symbols).slice(2, 7)).toEqual([
+      '1 ready      http.check       –                            none',
+      '2 data       parallel                                                          low-traffic, sre 1 (via api)',
+      '  ├ uploads  http.check       –                            none',
+      '  └ surface  http.check       –                            none',
+      '3 database   database.import  app-postgres, 1 more         reversible, 12s     sre 1, owner 1',
+    ]);
+    expect(planLines(story, words).join('')).toMatch(/^[\x20-\x7e]*$/);
+  });
+
   test('a plan names what was left out of it, and why', () => {
     const because = "kind is 'quick', and it runs where kind is 'full'";
     const lines = planLines({ ...plan, leftOut: [{ id: 'look', kind: 'wait', because }] }, symbols);
