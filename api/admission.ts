@@ -91,8 +91,8 @@ export async function waitingForOf(deps: AdmissionDeps, run: RunView): Promise<s
 }
 
 /** The change freeze that holds a run of this plan now. */
-async function frozenFor(
-  { store, now }: AdmissionDeps,
+export async function frozenFor(
+  { store, now }: Pick<AdmissionDeps, 'store' | 'now'>,
   environment: Environment,
   planHash: string,
 ): Promise<Frozen | undefined> {

@@ -7,7 +7,7 @@ import type { Logger } from 'pino';
 import { JANITOR_EVERY_MS, UPDATE_WAIT_MS } from '../procedures/limits.ts';
 import { isTerminal } from '../procedures/states.ts';
 import type { OpenRun } from '../store/types.ts';
-import { type AdmissionDeps, admitRun } from './admission.ts';
+import { type AdmissionDeps, admitRun, frozenFor } from './admission.ts';
 import { makeFollowUps } from './follow-ups.ts';
 import { settle } from './decide.ts';
 import type { Launcher } from './launcher.ts';
@@ -48,8 +48,16 @@ async function tidyRun(deps: JanitorDeps, open: OpenRun): Promise<void> {
   const plan = await deps.store.plan(planHash);
   if (now === undefined || plan === undefined || isTerminal(now.state)) return;
   const unwind = now.state !== 'planned';
+  // Temporal was away when it was asked for, and a freeze has begun since.
+  if (!unwind && (await isFrozen(deps, open))) return;
   await deps.launcher.start({ run, plan, planHash, requester: now.requester, unwind });
   deps.log.info({ run, unwind }, unwind ? 'janitor: unwinding opened' : 'janitor: run started');
+}
+
+/** Nothing starts inside a change freeze; what has started goes on, and so does every rollback. */
+async function isFrozen(deps: JanitorDeps, { environment, planHash }: OpenRun): Promise<boolean> {
+  const found = (await deps.environments.current()).get(environment);
+  return found !== undefined && (await frozenFor(deps, found, planHash)) !== undefined;
 }
 
 /** Runs until the signal aborts; resolves after the pass in hand. */

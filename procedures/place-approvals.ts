@@ -48,7 +48,12 @@ export function placeApprovals(
   }
   if (emergency === undefined) return approvals;
   for (const one of unasked) {
-    if (isLeaveAbove(one, phases)) break;
+    // Nobody comes past the leave by the side: where its step is skipped, the effects below it still want its votes.
+    const leave = approvals[leaveAbove(one, phases) ?? ''];
+    if (leave !== undefined) {
+      leave.covers.push(...one.covers);
+      continue;
+    }
     const { entry, covers, leading } = one;
     const approval = mergeApprovals([{ from: emergency.from }], { covers, leading });
     if (approval === undefined || approval === 'doors') break;
@@ -57,15 +62,15 @@ export function placeApprovals(
   return approvals;
 }
 
-/** Whether an effect above waits for an approval, whatever the run finds: a step with a condition may be left out. */
-function isLeaveAbove({ gates: [gate] }: Gates, phases: readonly Phase[]): boolean {
+/** The approval of the first effect above that waits for one whatever the run finds: a step with a condition may be left out. */
+function leaveAbove({ gates: [gate] }: Gates, phases: readonly Phase[]): string | undefined {
   const conditional = new Set(phases.flatMap(({ step, decides }) => (decides === undefined ? [] : [step])));
   return phases
     .slice(0, gate === undefined ? 0 : phases.indexOf(gate))
-    .some(
+    .find(
       ({ step, effect, waitsFor }) =>
         effect !== 'none' && waitsFor?.approval !== undefined && !conditional.has(step),
-    );
+    )?.waitsFor?.approval;
 }
 
 type Gates = { entry: PlannedEntry; gates: readonly Phase[]; covers: string[]; leading: string[] };

@@ -47,7 +47,10 @@ export type Approval = {
   remindEveryMs: number;
   /** An inspection older than this when the quorum stands is run again; another digest voids the votes. */
   freshMs: number;
-  /** The steps that this approval covers: its own, those of its block, or every step below a point of no return. */
+  /**
+   * The steps that this approval covers: its own, those of its block, or every step below a point of no return; in an emergency
+   * also those below it that ask nobody themselves.
+   */
   covers: string[];
   /** Phases without an effect before the first one with: the approval binds to what they declare invariant. */
   leading: string[];

@@ -1,6 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { tidyOnce } from '../../api/janitor.ts';
+import type { Launcher } from '../../api/launcher.ts';
 import { makePlan } from '../support/plans.ts';
 import { ENVIRONMENT, type TestApi, makeTestApi } from './support.ts';
 
@@ -38,6 +40,25 @@ test('inside a change freeze no run starts, and a run that is on can still be ab
   expect(decisions.map(({ kind }) => kind)).toEqual(['abort']);
   now = new Date('2027-01-04T00:00:00Z');
   expect((await api.request('dana', '/v1/runs', { body: { plan: await planOn('b') } })).status).toBe(202);
+});
+
+test('a run whose start was missed is not begun inside a change freeze that has begun since', async () => {
+  now = new Date('2026-12-17T23:59:59.999Z');
+  const { run } = await api.ok<{ run: number }>('dana', '/v1/runs', { body: { plan: await planOn('late') } });
+  const begun: number[] = [];
+  const launcher: Launcher = {
+    ...api.launcher,
+    isOpen: async () => false,
+    start: async (asked) => {
+      begun.push(asked.run);
+    },
+  };
+  now = new Date('2026-12-18T00:00:00Z');
+  await tidyOnce({ ...api, launcher });
+  expect(begun).toEqual([]);
+  now = new Date('2027-01-04T00:00:00Z');
+  await tidyOnce({ ...api, launcher });
+  expect(begun).toContain(run);
 });
 
 test('a plan can be made inside a change freeze, and says until when no run starts', async () => {

@@ -58,7 +58,7 @@ describe('a plan for an emergency', () => {
     expect(Object.keys(made.approvals)).toEqual(['hold']);
     expect(made.approvals['hold']).toMatchObject({
       from: { sre: 1, owner: 1 },
-      covers: ['hold'],
+      covers: ['hold', 'second'],
       leading: ['hold/read'],
       expiresMs: 14_400_000,
     });
@@ -72,6 +72,9 @@ describe('a plan for an emergency', () => {
     const asks = withApproval(named('asks'), '{ from: { sre: 1 } }');
     const { approvals } = plan([hold, named('second'), asks, named('last')]);
     expect(Object.keys(approvals).toSorted()).toEqual(['asks', 'hold']);
+    // Whoever skips the step that asks comes to no effect below it.
+    expect(approvals['hold']?.covers).toEqual(['hold', 'second', 'last']);
+    expect(approvals['asks']?.covers).toEqual(['asks']);
     expect(Object.keys(plan([asks, hold]).approvals)).toEqual(['asks']);
   });
 
