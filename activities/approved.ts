@@ -3,7 +3,7 @@ import type { Phase, Plan } from '../procedures/plan.ts';
 import type { RunRow, WorkerStore } from '../store/types.ts';
 import { GLASS_PEOPLE } from '../procedures/limits.ts';
 import { count } from '../procedures/votes.ts';
-import { stands, stillNeeded } from '../workflows/approvals.ts';
+import { isDoorFor, saysWhy, stands, stillNeeded } from '../workflows/approvals.ts';
 import type { Envelope } from '../workflows/messages.ts';
 import { fail } from './lib/fail.ts';
 
@@ -37,12 +37,21 @@ export async function assertQuorum(store: WorkerStore, run: RunRow, step: string
       vote.plan === run.planHash &&
       vote.evidence === evidence &&
       vote.person !== run.requester &&
+      isDoorFor(asked, vote.door) &&
+      (asked.comment !== 'required' || saysWhy(vote)) &&
       !steered.includes(vote.person),
   );
   if (stands(asked.from, votes)) return;
   const glass = new Set(
     approvals
-      .filter((vote) => vote.breakGlass === true && vote.evidence === evidence && vote.plan === run.planHash)
+      .filter(
+        (vote) =>
+          vote.breakGlass === true &&
+          vote.subject === step &&
+          vote.evidence === evidence &&
+          vote.plan === run.planHash &&
+          saysWhy(vote),
+      )
       .map((vote) => vote.person),
   );
   glass.delete(run.requester);

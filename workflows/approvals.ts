@@ -3,6 +3,7 @@
  * it, and the interceptor recounts with it.
  */
 
+import type { Approval } from '../procedures/plan.ts';
 import { type Voter, count } from '../procedures/votes.ts';
 
 export type Vote = {
@@ -16,6 +17,14 @@ export type Vote = {
 export function stands(from: Record<string, number>, votes: readonly Voter[]): boolean {
   return Object.keys(count(from, votes).missing).length === 0;
 }
+
+/** Whether an answer came through a door where it may be given. */
+export function isDoorFor({ via }: Pick<Approval, 'via'>, door: string): boolean {
+  if (via === 'any') return true;
+  return (via === 'slack') === (door === 'slack');
+}
+
+export const saysWhy = ({ reason }: { reason: string | null }): boolean => (reason ?? '').trim() !== '';
 
 /** `owner 1 (olu), sre 1 (ana, ben)`: what is missing, and who could still give it. */
 export function stillNeeded(

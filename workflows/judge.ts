@@ -3,7 +3,7 @@ import { VOTES_MAX } from '../procedures/limits.ts';
 import { type Approval, type Plan, fingerprintPhase } from '../procedures/plan.ts';
 import { isTerminal } from '../procedures/states.ts';
 import { count } from '../procedures/votes.ts';
-import { clock, listNames, stillNeeded } from './approvals.ts';
+import { clock, isDoorFor, listNames, saysWhy, stillNeeded } from './approvals.ts';
 import type { Decision } from './messages.ts';
 import { type ApprovalRecord, type CoreState, desk, phaseOf, recordOf } from './state.ts';
 
@@ -110,7 +110,7 @@ function judgeGlass(
       'RequesterCannotApprove',
       `You asked for run ${decision.run}, so two others must break the glass.`,
     );
-  if ((decision.reason ?? '').trim() === '')
+  if (!saysWhy(decision))
     return refuse('CommentRequired', `To break the glass of ${step}, say why. Nothing was counted.`);
   return judgeEvidenceSeen(decision, approval, step);
 }
@@ -126,10 +126,11 @@ function judgePerson(
     state.requester,
     ...approval.votes.map((one) => one.person),
   ]);
-  if (via === 'api' && decision.door === 'slack')
-    return refuse('DoorNotAllowed', `${step} cannot be decided in Slack. Sign in to decide.`);
-  if (via === 'slack' && decision.door !== 'slack')
-    return refuse('DoorNotAllowed', `${step} is decided in Slack only.`);
+  if (!isDoorFor({ via }, decision.door)) {
+    const where =
+      via === 'slack' ? 'is decided in Slack only.' : 'cannot be decided in Slack. Sign in to decide.';
+    return refuse('DoorNotAllowed', `${step} ${where}`);
+  }
   if (decision.person === state.requester) {
     return refuse(
       'RequesterCannotApprove',
@@ -149,7 +150,7 @@ function judgePerson(
       `${step} asks ${listNames(Object.keys(from))}; you are in ${Object.keys(from).length === 2 ? 'neither' : 'none'}.`,
     );
   }
-  if (decision.kind === 'approve' && comment === 'required' && (decision.reason ?? '').trim() === '')
+  if (decision.kind === 'approve' && comment === 'required' && !saysWhy(decision))
     return refuse('CommentRequired', `${step} asks for a comment: say why you approve. Nothing was counted.`);
   return judgeEvidenceSeen(decision, approval, step);
 }

@@ -1,6 +1,7 @@
 /** Rows that a workflow started past the API would like to have written: each is refused, and the true ones are not. */
 import { ApplicationFailure } from '@temporalio/common';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { assertQuorum } from '../../activities/approved.ts';
 import { assertLawful } from '../../activities/lawful.ts';
 import type { RunRow } from '../../store/types.ts';
 import type { Decision, RecordRow } from '../../workflows/messages.ts';
@@ -59,6 +60,23 @@ async function refusal(
   }
 }
 
+test.each([
+  ['through another door', { door: 'slack' as const }],
+  ['without the comment that is asked for', { reason: ' ' }],
+  ['to break a glass that is not there', { breakGlass: true as const }],
+])('a vote %s is none, whatever the workflow says', async (_, over) => {
+  const run = await openRun();
+  const asked = approval({ sre: 1 }, { via: 'api', comment: 'required' });
+  const strict = { ...run, plan: { ...run.plan, approvals: { ...run.plan.approvals, 'move/b': asked } } };
+  await open(run, 'move/b');
+  await decide(run, 'approve', 'move/b', 'ana', over);
+  await expect(assertQuorum(store.worker, strict, 'move/b')).rejects.toMatchObject({
+    type: 'ApprovalMissing',
+  });
+  await decide(run, 'approve', 'move/b', 'ben');
+  await assertQuorum(store.worker, strict, 'move/b');
+});
+
 const phaseRow = (phase: string, state: string, over: Partial<RecordRow> = {}): Omit<RecordRow, 'key'> => ({
   kind: 'phase',
   phase,
@@ -67,7 +85,13 @@ const phaseRow = (phase: string, state: string, over: Partial<RecordRow> = {}): 
   ...over,
 });
 
-async function decide(run: RunRow, kind: Decision['kind'], subject: string, person = 'ana'): Promise<void> {
+async function decide(
+  run: RunRow,
+  kind: Decision['kind'],
+  subject: string,
+  person = 'ana',
+  over: Partial<Decision> = {},
+): Promise<void> {
   const decision: Decision = {
     id: `${run.run} ${kind} ${subject} ${person}`,
     run: run.run,
@@ -80,6 +104,7 @@ async function decide(run: RunRow, kind: Decision['kind'], subject: string, pers
     evidence: 'e',
     reason: 'because',
     resolution: null,
+    ...over,
   };
   await store.api.insertDecision(decision);
   await store.worker.countDecision(run.run, decision.id);
