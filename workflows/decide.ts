@@ -184,9 +184,10 @@ function retry(plan: Plan, state: CoreState, decision: Decision): DecisionAnswer
   record.held = null;
   record.failed = null;
   record.runs = 0;
-  // What may have happened is looked at again, unless the probe could not tell: then the person has looked.
-  const probe = phaseOf(plan, decision.subject ?? '').probe;
-  record.answer = probe === undefined || record.answer === 'unknown' ? 'no' : null;
+  // What may have happened is looked at again, unless the probe left it to the person: then the person has looked.
+  const { probe, undo } = phaseOf(plan, decision.subject ?? '');
+  const isLeft = record.answer === 'unknown' || (record.answer === 'partly' && undo === undefined);
+  record.answer = probe === undefined || isLeft ? 'no' : null;
   if (record.state === 'done') record.stale = true;
   return { result: 'Accepted', detail: `Accepted. ${decision.subject} is tried again.` };
 }

@@ -292,7 +292,11 @@ function stepMaybe(state: CoreState, phase: Phase, record: PhaseRecord, moment: 
       tellPhase(state, phase.id, 'finish', { summary: 'the probe found it done' }, 'pass');
       return true;
     case 'partly':
-      if (phase.limits.resumable || phase.undo === undefined) return again(state, phase, record, moment);
+      if (phase.limits.resumable) return again(state, phase, record, moment);
+      if (phase.undo === undefined) {
+        const text = `${phase.id} has happened in part, and can be neither continued nor taken back by itself`;
+        return hold(state, phase, text, null);
+      }
       return dispatch(state, phase, 'undo', moment);
     case 'unknown':
       return hold(state, phase, `${phase.id} may have happened, and its probe could not tell`, null);

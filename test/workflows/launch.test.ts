@@ -229,6 +229,32 @@ describe('a pause', () => {
   });
 });
 
+describe('an effect that has happened in part and cannot be taken back', () => {
+  it('waits for a person instead of being done again', async () => {
+    const world = fresh();
+    let runs = 0;
+    world.scripts.set('open/run', async (_, context) =>
+      (runs += 1) === 1 ? untilCancelled(context) : undefined,
+    );
+    world.scripts.set('open/probe', async () => ({ answer: 'partly', summary: 'half of it stands' }));
+    const line = { name: 'keep', wait: 'point-of-no-return' as const, approval: approval({ sre: 1 }) };
+    const run = await engine.start(
+      makePlan([
+        { id: 'keep', phases: [line] },
+        { id: 'open', phases: [{ name: 'c', effect: 'irreversible', limits: { timeoutMs: 600, tries: 3 } }] },
+      ]),
+    );
+    await run.until((detail) => detail.approvals.some(({ state }) => state === 'open'));
+    await run.decide('approve', 'keep', 'ana');
+    const held = await run.until((detail) => detail.phases.some((one) => one.waitingFor !== null));
+    expect([held.because, ...held.phases.map(({ summary }) => summary)].join()).toMatch(/happened in part/);
+    expect(runs).toBe(1);
+    await run.decide('retry', 'open', 'dana');
+    expect((await run.ended()).state).toBe('succeeded');
+    expect(runs).toBe(2);
+  });
+});
+
 describe('of several who say the same at once', () => {
   it('one is heard, and what is refused is not in the journal', async () => {
     fresh();
