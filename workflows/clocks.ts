@@ -121,7 +121,11 @@ export function outOfWindow(plan: Plan, state: CoreState, now: number): string |
     const step = plan.steps.find(({ phases }) => phases.includes(id));
     if (step?.window?.midRun !== 'unwind' || window.dueAt === null || now < window.opensAt) continue;
     if (step.phases.every((one) => isSettled(recordOf(state, one)))) window.dueAt = null;
-    else if (now >= window.dueAt && recordOf(state, id).begun) return step.id;
+    else if (now >= window.dueAt) {
+      if (recordOf(state, id).begun) return step.id;
+      // It closed while people were asked again: the phase looks for the next one once they have answered.
+      window.dueAt = null;
+    }
   }
   return undefined;
 }
