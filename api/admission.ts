@@ -14,6 +14,7 @@ import type { ApiStore, OpenRun, RunView } from '../store/types.ts';
 import type { Environments } from '../store/environment-files.ts';
 import { type Frozen, frozenAt } from './freeze.ts';
 import { heldSentence, heldWords, holderOf } from './leases.ts';
+import { readyNeeded } from './ready.ts';
 import { mayDo, rolesIn } from './permissions.ts';
 
 export type AdmissionDeps = { store: ApiStore; environments: Environments; now: () => Date };
@@ -52,6 +53,11 @@ async function obstacle(
   if (frozen !== undefined) return { text: frozen.detail, isFinal: frozen.untilMs > waitUntilMs };
   const unfit = await unfitFor(deps, environment, open);
   if (unfit !== undefined) return { text: unfit, isFinal: true };
+  const needed = await readyNeededOf(deps, environment, open);
+  if (needed !== undefined) {
+    const text = `Not enough people said that they are ready. Still needed: ${needed}.`;
+    return { text, isFinal: now.getTime() > waitUntilMs };
+  }
   if (held === undefined) return undefined;
   return { text: `The wait is over: ${held}.`, isFinal: now.getTime() > waitUntilMs };
 }
@@ -78,6 +84,15 @@ async function unfitFor(
   return undefined;
 }
 
+async function readyNeededOf(
+  { store }: AdmissionDeps,
+  environment: Environment,
+  open: { planHash: string; requester: string; readyCheck: boolean; ready: string[] },
+): Promise<string | undefined> {
+  const plan = open.readyCheck ? await store.plan(open.planHash) : undefined;
+  return plan === undefined ? undefined : readyNeeded(plan, environment, open);
+}
+
 /** What a run waits for that has no leases yet; null for one that has, and for one that only waits for its time. */
 export async function waitingForOf(deps: AdmissionDeps, run: RunView): Promise<string | null> {
   if (run.state !== 'planned' || run.isAdmitted) return null;
@@ -86,6 +101,11 @@ export async function waitingForOf(deps: AdmissionDeps, run: RunView): Promise<s
   const environment = (await deps.environments.current()).get(run.environment);
   const frozen = environment === undefined ? undefined : await frozenFor(deps, environment, run.plan);
   if (frozen !== undefined) return `the end of the change freeze, ${writeInstant(frozen.untilMs)}`;
+  const needed =
+    environment === undefined
+      ? undefined
+      : await readyNeededOf(deps, environment, { ...run, planHash: run.plan });
+  if (needed !== undefined) return `people to say that they are ready: ${needed}`;
   const blocker = await deps.store.blocker(run.run, now);
   return blocker === undefined ? null : heldWords(await holderOf(deps, blocker));
 }

@@ -13,6 +13,7 @@ import type { ApiContext, ApiDeps, ApiEnv } from './context.ts';
 import { PERMISSIONS } from './permissions.ts';
 import { ApiProblem, PROBLEMS, type ProblemBody } from './problems.ts';
 import { addChecks } from './routes/checks.ts';
+import { addReady } from './routes/ready.ts';
 import { addDecisions } from './routes/decisions.ts';
 import { addEvents } from './routes/events.ts';
 import { addEvidence } from './routes/evidence.ts';
@@ -70,6 +71,7 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
   addPlans(app, deps);
   addUndoSheet(app, deps);
   addChecks(app, deps);
+  addReady(app, deps);
   addRuns(app, deps);
   addLeases(app, deps);
   addTokens(app, deps);

@@ -39,6 +39,16 @@ export async function tidyOnce(deps: JanitorDeps): Promise<void> {
   }
 }
 
+/** Begins a run that waited, where nothing stands in its way any more; the next pass does so otherwise. */
+export async function beginRun(deps: JanitorDeps, run: number): Promise<void> {
+  try {
+    const open = (await deps.store.openRuns()).find((one) => one.run === run);
+    if (open !== undefined) await tidyRun(deps, open);
+  } catch (error) {
+    deps.log.warn({ err: error, run }, 'run: not begun yet');
+  }
+}
+
 async function tidyRun(deps: JanitorDeps, open: OpenRun): Promise<void> {
   const { run, planHash } = open;
   if (!open.isAdmitted && !(await admitRun(deps, open))) return;

@@ -48,6 +48,7 @@ export const PERMISSIONS: Record<string, Permission> = {
   'GET /v1/runs/:id/events': 'read',
   'GET /v1/runs/:id/evidence': 'evidence',
   'POST /v1/runs/:id/decisions': 'decide',
+  'POST /v1/runs/:id/ready': 'decide',
   'POST /v1/runs/:id/abort': 'abort',
   'POST /v1/runs/:id/retry': 'steer',
   'POST /v1/runs/:id/skip': 'steer',

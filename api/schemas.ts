@@ -181,6 +181,8 @@ export const RunRequest = z
     notAfter: instant.optional().openapi({ example: '2026-11-22T04:00Z' }),
     /** How long it waits for targets that other runs hold, once it is due; left out it is refused instead. */
     waitMs: z.int().min(1).max(LEASE_WAIT_MS_MAX).optional(),
+    /** It begins only once enough people have said that they are there to approve it; waits 15 minutes unless `waitMs` says. */
+    readyCheck: z.boolean().optional(),
   })
   .openapi('RunRequest');
 
@@ -263,6 +265,8 @@ export const RunDetailAnswer = z
   .object({
     ...runFields,
     at: z.string(),
+    /** Who has said that he is there, where the run waits for that; null where it does not. */
+    ready: z.array(z.string()).nullable(),
     /** What a planned run waits for, besides its time. */
     waitingFor: z.string().nullable(),
     emergency: EmergencyAnswer,

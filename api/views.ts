@@ -184,6 +184,7 @@ export function runDetailAnswer(
   return {
     ...runAnswer(run),
     at: read.at.toISOString(),
+    ready: run.readyCheck ? run.ready : null,
     waitingFor: read.waitingFor,
     emergency: plan.emergency ?? null,
     follows: run.follows,

@@ -31,7 +31,14 @@ export type PlanBody = {
 /** Without a name the change freeze that holds. */
 export type EmergencyBody = { reason: string; freeze?: string };
 
-export type StartBody = { plan: string; failAt?: string; at?: string; notAfter?: string; waitMs?: number };
+export type StartBody = {
+  plan: string;
+  failAt?: string;
+  at?: string;
+  notAfter?: string;
+  waitMs?: number;
+  readyCheck?: true;
+};
 
 export type Client = ReturnType<typeof makeClient>;
 
@@ -40,6 +47,7 @@ export function makeClient(access: Access) {
   const post = <T>(path: string, body: unknown, headers: Record<string, string> = {}) =>
     call<T>(access, 'POST', path, body, headers);
   return {
+    ready: (run: number) => post<StartedWire>(`/v1/runs/${run}/ready`, {}),
     makePlan: (body: PlanBody & { emergency?: EmergencyBody }) => post<PlanWire>('/v1/plans', body),
     plan: (plan: string) => get<PlanWire>(`/v1/plans/${encodeURIComponent(plan)}`),
     check: (body: PlanBody, key: string) =>

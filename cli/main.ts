@@ -7,7 +7,7 @@ import { leases } from './commands/leases.ts';
 import { lint } from './commands/lint.ts';
 import { evidence, runs, show } from './commands/look.ts';
 import { plan } from './commands/plan.ts';
-import { run } from './commands/run.ts';
+import { ready, run } from './commands/run.ts';
 import { token } from './commands/token.ts';
 import { undoSheet } from './commands/undo-sheet.ts';
 import { watch } from './commands/watch.ts';
@@ -20,6 +20,7 @@ export const COMMANDS: Record<string, Command> = {
   lint,
   check,
   run,
+  ready,
   runs,
   leases,
   show,

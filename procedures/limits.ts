@@ -26,6 +26,8 @@ export const GLASS_PEOPLE = 2;
 /** Runs. How far ahead one may be asked for, and how long it may wait for targets once it is due. */
 export const START_AHEAD_MS_MAX = 30 * DAY_MS;
 export const LEASE_WAIT_MS_MAX = 24 * HOUR_MS;
+/** How long a run waits for people to say that they are there, where nobody says how long. */
+export const READY_WAIT_MS = 15 * MINUTE_MS;
 
 /** How long a token lasts, and at most. */
 export const TOKEN_MS = 30 * DAY_MS;

@@ -48,6 +48,19 @@ export async function stopPlanned(
   return rows[0]?.stopped === true;
 }
 
+/** False where nobody is asked whether he is there. */
+export async function sayReady(
+  pool: Pool,
+  row: { run: number; person: string; door: string },
+): Promise<boolean> {
+  const { rows } = await pool.query<{ said: boolean }>('select countdown.say_ready($1, $2, $3) as said', [
+    row.run,
+    row.person,
+    row.door,
+  ]);
+  return rows[0]?.said === true;
+}
+
 /** What this key made before. */
 export async function replayOf(
   pool: Pool,

@@ -14,7 +14,15 @@ import { readExpected } from './durations.ts';
 import { readFacts } from './facts.ts';
 import { listen } from './listen.ts';
 import { readBinds } from './outputs.ts';
-import { admitRun, listLeases, readBlocker, readBlockerOfPlan, replayOf, stopPlanned } from './admission.ts';
+import {
+  admitRun,
+  listLeases,
+  readBlocker,
+  readBlockerOfPlan,
+  replayOf,
+  sayReady,
+  stopPlanned,
+} from './admission.ts';
 import { readPlan, readPlanByPrefix, savePlan } from './plans.ts';
 import { saveProgress } from './progress.ts';
 import { readRecovery } from './recovery.ts';
@@ -71,6 +79,7 @@ export function makeApiStore(pool: Pool): ApiStore {
     admit: (run, now) => admitRun(pool, run, now),
     blocker: (run, now) => readBlocker(pool, run, now),
     blockerOfPlan: (plan, now) => readBlockerOfPlan(pool, plan, now),
+    sayReady: (row) => sayReady(pool, row),
     stopPlanned: (row) => stopPlanned(pool, row),
     leases: () => listLeases(pool),
     listen: (onRow, signal) => listen(pool, onRow, signal),

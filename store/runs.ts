@@ -20,7 +20,7 @@ type Created = {
 
 /** Run row, all leases, phases of the read model and journal row 1 in one transaction; without leases where it waits. */
 export async function createRun(pool: Pool, row: NewRun): Promise<CreatedRun> {
-  const { plan, requester, groups, failAt, idempotency, dueAt, notAfter, waitMs, follows } = row;
+  const { plan, requester, groups, failAt, idempotency, dueAt, notAfter, waitMs, follows, readyCheck } = row;
   const sheet = await undoSheetOf(pool, plan);
   const body = bodyText({
     state: 'planned',
@@ -33,10 +33,11 @@ export async function createRun(pool: Pool, row: NewRun): Promise<CreatedRun> {
     ...(notAfter === undefined ? {} : { notAfter: notAfter.toISOString() }),
     ...(waitMs === undefined ? {} : { waitMs }),
     ...(follows === undefined ? {} : { follows }),
+    ...(readyCheck === true ? { readyCheck } : {}),
   });
   const { rows } = await pool.query<Created>(
     `select c.run, c.created, c.admitted, c.refused, (c.blocker).target, (c.blocker).run as by_run, (c.blocker).waits
-    from countdown.create_run($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, clock_timestamp()), $10, $11, $12, $13, $14) c`,
+    from countdown.create_run($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, clock_timestamp()), $10, $11, $12, $13, $14, $15) c`,
     [
       plan,
       requester,
@@ -52,6 +53,7 @@ export async function createRun(pool: Pool, row: NewRun): Promise<CreatedRun> {
       waitMs ?? null,
       follows?.run ?? null,
       follows?.followUp ?? null,
+      readyCheck === true,
     ],
   );
   const [made] = rows;
@@ -108,11 +110,16 @@ export function makeRunLoader(pool: Pool): (run: number) => Promise<RunRow | und
   };
 }
 
+/** Who has said that he is there, of run `r`. */
+export const READY = `array(select j.actor from countdown.journal j
+  where r.ready_check and j.run = r.run and j.key like 'ready/%' order by j.seq)`;
+
 export async function listOpenRuns(pool: Pool): Promise<OpenRun[]> {
   const { rows } = await pool.query<Omit<OpenRun, DateKey> & Record<DateKey, Date | null>>(
     `select run, state, plan as "planHash", environment, requester, created_at as "createdAt",
-      admitted_at is not null as "isAdmitted", due_at as "dueAt", wait_until as "waitUntil", not_after as "notAfter"
-    from countdown.runs where state not in ('succeeded', 'stopped', 'rolled-back') order by run`,
+      admitted_at is not null as "isAdmitted", ready_check as "readyCheck", ${READY} as ready,
+      due_at as "dueAt", wait_until as "waitUntil", not_after as "notAfter"
+    from countdown.runs r where state not in ('succeeded', 'stopped', 'rolled-back') order by run`,
   );
   return rows.map((row) => ({
     ...row,

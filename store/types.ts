@@ -220,6 +220,9 @@ export type RunView = {
   dueAt: string | null;
   /** Until when it waits for targets that others hold, once it is due; null where it does not. */
   waitUntil: string | null;
+  /** Whether it begins only once enough people have said that they are there, and who has. */
+  readyCheck: boolean;
+  ready: string[];
   /** Whether it holds its leases: a run that waits for its time or for a target does not. */
   isAdmitted: boolean;
   createdAt: string;
@@ -254,6 +257,8 @@ export type NewRun = {
   notAfter?: Date;
   /** Milliseconds for which it waits for targets that others hold, once it is due; left out it is refused instead. */
   waitMs?: number;
+  /** It begins only once enough people are there to approve it; `waitMs` bounds that too. */
+  readyCheck?: boolean;
   /** What time it is; the database's by default. */
   now?: Date;
   /** The run that it follows, and as which follow-up of its plan. Made once, however often it is asked for. */
@@ -290,18 +295,9 @@ export type CreatedRun =
 /** What came of giving a run its leases; `over` where it has them, or has ended. */
 export type Admission = { answer: 'admitted' | 'early' | 'over' } | { answer: 'leased'; blocker: Blocker };
 
-export type OpenRun = {
-  run: number;
-  state: RunState;
-  planHash: string;
-  environment: string;
-  requester: string;
-  createdAt: string;
-  isAdmitted: boolean;
-  dueAt: string | null;
-  waitUntil: string | null;
-  notAfter: string | null;
-};
+type OpenPart = 'run' | 'state' | 'environment' | 'requester' | 'createdAt' | 'isAdmitted';
+type WaitPart = 'readyCheck' | 'ready' | 'dueAt' | 'waitUntil' | 'notAfter';
+export type OpenRun = Pick<RunView, OpenPart | WaitPart> & { planHash: string };
 
 export type LeaseRow = {
   environment: string;
@@ -374,6 +370,8 @@ export type ApiStore = {
    * its time is over. False where it began or ended meanwhile.
    */
   stopPlanned(row: { run: number; because: string; decision: string | null }): Promise<boolean>;
+  /** Somebody is there to approve a run that waits for it. False where nobody is asked (any more). */
+  sayReady(row: { run: number; person: string; door: string }): Promise<boolean>;
   /** Leases that are held, by environment and target. */
   leases(): Promise<LeaseRow[]>;
   /** Calls back with the run's number whenever its journal grows; ends with the signal. Reconnects by itself. */

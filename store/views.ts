@@ -1,6 +1,7 @@
 /** Runs as people see them. */
 import type { Pool } from 'pg';
 import { digest } from './digest.ts';
+import { READY } from './runs.ts';
 import type { RunDetail, RunView } from './types.ts';
 
 const iso = (column: string): string =>
@@ -15,6 +16,7 @@ const RUN = `json_build_object(
   'state', r.state, 'verdict', r.verdict, 'because', r.because, 'verified', r.verified, 'notVerified', r.not_verified,
   'step', r.step, 'failAt', r.fail_at, 'notAfter', ${iso('r.not_after')},
   'dueAt', ${iso('r.due_at')}, 'waitUntil', ${iso('r.wait_until')}, 'isAdmitted', r.admitted_at is not null,
+  'readyCheck', r.ready_check, 'ready', ${READY},
   'createdAt', ${iso('r.created_at')}, 'startedAt', ${iso('r.started_at')},
   'endedAt', ${iso('r.ended_at')}, 'unwindingAt', ${iso('r.unwinding_at')}, 'unwoundAt', ${iso('r.unwound_at')},
   'head', json_build_object('seq', r.seq, 'hash', r.hash))`;

@@ -4,6 +4,7 @@ import type { Environment } from '../../procedures/environment.ts';
 import { type Plan, isWait } from '../../procedures/plan.ts';
 import { digest } from '../../store/digest.ts';
 import type { CreatedRun, IdempotencyKey } from '../../store/types.ts';
+import { READY_WAIT_MS } from '../../procedures/limits.ts';
 import { quorumPossible } from '../../procedures/quorum.ts';
 import { waitingForOf } from '../admission.ts';
 import {
@@ -183,6 +184,7 @@ async function startRun(
     failAt: faultOf(plan, environment, body.failAt),
     idempotency,
     ...start,
+    ...(body.readyCheck === true ? { readyCheck: true, waitMs: start.waitMs ?? READY_WAIT_MS } : {}),
     now,
   });
   const run = await runOf(deps, created, body.plan);
@@ -197,7 +199,7 @@ async function startRun(
   return run;
 }
 
-async function startedAnswer(deps: ApiDeps, number: number): Promise<z.infer<typeof RunStarted>> {
+export async function startedAnswer(deps: ApiDeps, number: number): Promise<z.infer<typeof RunStarted>> {
   const run = await deps.store.run(number);
   if (run === undefined) throw new Error(`Run ${number} was made and cannot be read.`);
   const { state, step, requester, dueAt, notAfter, waitUntil } = run;

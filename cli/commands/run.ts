@@ -1,7 +1,7 @@
 /** `countdown run PLAN`: starts a run; `--watch` follows it. */
 import { randomUUID } from 'node:crypto';
 import type { StartBody } from '../client.ts';
-import { type CommandContext, readDuration } from '../context.ts';
+import { type CommandContext, readDuration, runNumber } from '../context.ts';
 import { UsageError } from '../errors.ts';
 import { EXIT } from '../exit-codes.ts';
 import { planLines } from '../view/plan.ts';
@@ -13,7 +13,7 @@ import { watchFromCommand } from './watch.ts';
 
 export const run: Command = {
   usage:
-    'run PLAN|RUNBOOK [--env ENVIRONMENT] [--watch] [--at TIME] [--not-after TIME] [--wait 1h] [--fail-at STEP/PHASE] [--key KEY]',
+    'run PLAN|RUNBOOK [--env ENVIRONMENT] [--watch] [--at TIME] [--not-after TIME] [--wait 1h] [--ready-check] [--fail-at STEP/PHASE] [--key KEY]',
   about: 'Start a run. Without a terminal it takes only the name of a plan, 12 digits or more.',
   options: {
     env: { type: 'string', short: 'e' },
@@ -23,6 +23,7 @@ export const run: Command = {
     at: { type: 'string' },
     'not-after': { type: 'string' },
     wait: { type: 'string' },
+    'ready-check': { type: 'boolean' },
     timeout: { type: 'string' },
     key: { type: 'string' },
   },
@@ -52,8 +53,20 @@ function wishes(values: Values): Omit<StartBody, 'plan'> {
     ...(at === undefined ? {} : { at }),
     ...(notAfter === undefined ? {} : { notAfter }),
     ...(wait === undefined ? {} : { waitMs: readDuration(wait) }),
+    ...(values['ready-check'] === true ? { readyCheck: true as const } : {}),
   };
 }
+
+export const ready: Command = {
+  usage: 'ready RUN',
+  about: 'Say that you are there to approve a run that was asked for with --ready-check.',
+  takes: { least: 1, most: 1 },
+  async run(context, [number]) {
+    const started = await context.client().ready(runNumber(number));
+    context.answer(() => [`Counted: you are ready. ${startedText(started)}`], started);
+    return EXIT.succeeded;
+  },
+};
 
 function startedText({ run: number, state, dueAt, waitingFor }: StartedWire): string {
   if (state === 'planned' && waitingFor !== null) return `run ${number} waits: ${safe(waitingFor)}.`;

@@ -43,6 +43,8 @@ create table countdown.runs (
   follow_up text,
   -- Its own follow-ups that have no run yet.
   follow_ups text[] not null default '{}',
+  -- It begins only once enough people have said that they are there to approve it.
+  ready_check boolean not null default false,
   -- When it was given its leases.
   admitted_at timestamptz,
   created_at timestamptz not null,

@@ -137,7 +137,8 @@ end $$;
 create function countdown.create_run(
   p_plan text, p_requester text, p_groups text, p_fail_at text, p_key text, p_person text, p_body_hash text, p_body text,
   p_now timestamptz default clock_timestamp(), p_due timestamptz default null, p_not_after timestamptz default null,
-  p_wait_ms bigint default null, p_follows integer default null, p_follow_up text default null
+  p_wait_ms bigint default null, p_follows integer default null, p_follow_up text default null,
+  p_ready_check boolean default false
 ) returns countdown.created language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   answer countdown.created;
@@ -175,7 +176,7 @@ begin
     update countdown.runs r set follow_ups = array_remove(r.follow_ups, p_follow_up) where r.run = p_follows;
   end if;
   if not is_later then answer.blocker := countdown.blocker_of(answer.run, plan, p_now); end if;
-  answer.admitted := not is_later and (answer.blocker).run is null;
+  answer.admitted := not is_later and not p_ready_check and (answer.blocker).run is null;
   if not is_later and not answer.admitted and p_wait_ms is null then
     answer.refused := 'TargetLeased';
     return answer;
@@ -184,7 +185,7 @@ begin
   update countdown.counter set last_run = answer.run;
   insert into countdown.runs (
     run, plan, environment, runbook, requester, groups, fail_at, lease_count, rollback_ms, due_at, wait_until, not_after,
-    follows, follow_up, follow_ups, created_at)
+    follows, follow_up, follow_ups, ready_check, created_at)
   values (
     answer.run, p_plan, plan ->> 'environment', plan -> 'runbook' ->> 'name', p_requester, p_groups::json, p_fail_at,
     (select count(*) from jsonb_object_keys(plan -> 'leases')),
@@ -193,7 +194,7 @@ begin
       when p_wait_ms is not null then least(starts + p_wait_ms * interval '1 millisecond', p_not_after)
       when is_later then coalesce(p_not_after, starts) end,
     p_not_after, p_follows, p_follow_up,
-    array(select f ->> 'id' from jsonb_array_elements(plan -> 'followUps') f), clock_timestamp());
+    array(select f ->> 'id' from jsonb_array_elements(plan -> 'followUps') f), p_ready_check, clock_timestamp());
   if answer.admitted then perform countdown.give_leases(answer.run, plan); end if;
   perform countdown.fill_read_model(answer.run, plan);
   if p_key is not null then
@@ -208,6 +209,22 @@ begin
   end if;
   answer.created := true;
   return answer;
+end $$;
+
+-- A person says that he is there. Who may, and how many are enough, is the API's to know. False where nobody is asked (any
+-- more).
+create function countdown.say_ready(p_run integer, p_person text, p_door text)
+returns boolean language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  head countdown.runs;
+begin
+  select * into head from countdown.runs r where r.run = p_run for no key update;
+  if not found or head.state <> 'planned' or head.admitted_at is not null or not head.ready_check then return false; end if;
+  if not exists (select from countdown.journal j where j.run = p_run and j.key = 'ready/' || p_person) then
+    perform countdown.tell_planned(p_run, 'run', 'ready/' || p_person, p_person,
+      format('{"door":%s,"ready":%s,"state":"planned"}', to_json(p_door), to_json(p_person))::json);
+  end if;
+  return true;
 end $$;
 
 -- Gives a run that is due all its leases, or says who stands in its way.

@@ -20,8 +20,9 @@ grant insert (hash, person, expires_at), update (revoked_at) on countdown.tokens
 grant execute on function
   countdown.create_run(
     text, text, text, text, text, text, text, text, timestamptz, timestamptz, timestamptz, bigint,
-    integer, text),
+    integer, text, boolean),
   countdown.admit_run(integer, timestamptz), countdown.stop_planned(integer, text, text),
+  countdown.say_ready(integer, text, text),
   countdown.blocker_of_run(integer, timestamptz), countdown.blocker_of(integer, jsonb, timestamptz) to countdown_api;
 grant execute on function countdown.append_beside(text, text, text, text) to countdown_api;
 

@@ -133,11 +133,13 @@ test('functions that run with the rights of the owner have a fixed search path a
   );
   const config = ['search_path=pg_catalog, pg_temp'];
   expect(found?.rows).toEqual(
-    ['admit_run', 'append', 'append_all', 'append_beside', 'create_run', 'stop_planned'].map((name) => ({
-      name,
-      config,
-      super: false,
-    })),
+    ['admit_run', 'append', 'append_all', 'append_beside', 'create_run', 'say_ready', 'stop_planned'].map(
+      (name) => ({
+        name,
+        config,
+        super: false,
+      }),
+    ),
   );
 });
 
