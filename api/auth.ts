@@ -5,7 +5,8 @@ import type { ApiDeps, ApiEnv } from './context.ts';
 import { PERMISSIONS } from './permissions.ts';
 import { ApiProblem } from './problems.ts';
 
-const TOKEN = /^Bearer +([\x21-\x7e]{16,512})$/i;
+const BEARER = /^Bearer +(\S.*)$/i;
+const TOKEN = /^[\x21-\x7e]{16,512}$/;
 
 /**
  * Refuses what is in no route of the table, asks for a token where the table wants one, and holds back each answer
@@ -38,11 +39,13 @@ export function guardRoute(
 
 async function authenticate(c: Parameters<MiddlewareHandler<ApiEnv>>[0], deps: ApiDeps): Promise<void> {
   const header = c.req.header('authorization');
-  const token = header === undefined ? undefined : TOKEN.exec(header)?.[1];
+  const token = BEARER.exec(header ?? '')?.[1];
   if (token === undefined) {
     throw unauthenticated('No bearer token was sent: send Authorization: Bearer TOKEN.', '');
   }
-  const row = await deps.store.token(createHash('sha256').update(token).digest('hex'));
+  const row = TOKEN.test(token)
+    ? await deps.store.token(createHash('sha256').update(token).digest('hex'))
+    : undefined;
   if (row === undefined || new Date(row.expiresAt).getTime() <= deps.now().getTime()) {
     throw unauthenticated(
       'The token is unknown, expired or revoked: ask for a new one.',

@@ -89,6 +89,7 @@ const VERBS: Record<keyof typeof GRANTED, string> = {
   abort: 'abort a run',
   resolve: 'empty the desk',
   evidence: 'read evidence',
+  audit: 'read what was refused',
   tokens: 'give and take tokens',
 };
 

@@ -187,9 +187,16 @@ export function eventOf(row: JournalRow): SentEvent {
   if (row.kind === 'asked') data['state'] = 'planned';
   for (const key of TOLD) {
     const value = row.body[key];
-    if (value !== undefined) data[key] = value;
+    if (value !== undefined) data[key] = TIMES.has(key) && typeof value === 'number' ? timeOf(value) : value;
   }
   return { id: row.seq, event: EVENT_OF[row.kind], data };
+}
+
+/** Members that the journal keeps as milliseconds since 1970 and an event tells as times are told everywhere. */
+const TIMES = new Set(['dueAt']);
+
+function timeOf(ms: number): string {
+  return new Date(ms).toISOString();
 }
 
 /** The members of a row's body that an event repeats. */

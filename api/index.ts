@@ -8,13 +8,16 @@ import { randomUUID } from 'node:crypto';
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { secureHeaders } from 'hono/secure-headers';
 import { guardRoute } from './auth.ts';
-import { escapePointer, guardBody } from './body.ts';
+import { guardBody } from './body.ts';
 import type { ApiContext, ApiDeps, ApiEnv } from './context.ts';
+import { invalid } from './invalid.ts';
+import { STYLE_DIGEST } from './page.ts';
 import { PERMISSIONS } from './permissions.ts';
 import { ApiProblem, PROBLEMS, type ProblemBody } from './problems.ts';
 import { addChecks } from './routes/checks.ts';
 import { addReady } from './routes/ready.ts';
 import { addDecisions } from './routes/decisions.ts';
+import { addDocs } from './routes/docs.ts';
 import { addEvents } from './routes/events.ts';
 import { addEvidence } from './routes/evidence.ts';
 import { addHealth } from './routes/health.ts';
@@ -32,7 +35,7 @@ export type { ApiDeps } from './context.ts';
 export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
   const app = new OpenAPIHono<ApiEnv>({
     defaultHook: (result) => {
-      if (!result.success) throw invalid(result.target, result.error.issues);
+      if (!result.success) throw invalid(result.target, result.error.issues, sentOf(result));
     },
   });
   app.use(async (c, next) => {
@@ -44,7 +47,12 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
   });
   app.use(
     secureHeaders({
-      contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+      contentSecurityPolicy: {
+        defaultSrc: ["'none'"],
+        styleSrc: [STYLE_DIGEST],
+        frameAncestors: ["'none'"],
+      },
+      permissionsPolicy: { camera: false, geolocation: false, microphone: false },
       xFrameOptions: 'DENY',
       strictTransportSecurity: false,
     }),
@@ -66,6 +74,7 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
   app.use(guardBody);
 
   addHealth(app, deps);
+  addDocs(app);
   addMe(app, deps);
   addRunbooks(app, deps);
   addPlans(app, deps);
@@ -120,24 +129,9 @@ function matchRoute(app: OpenAPIHono<ApiEnv>, method: string, path: string): str
   return undefined;
 }
 
-type Issue = { path: PropertyKey[]; message: string; code?: string | undefined; keys?: unknown };
-
-function invalid(target: string, issues: readonly Issue[]): ApiProblem {
-  const errors = issues.flatMap((issue) => {
-    const at = issue.path.map((part) => `/${escapePointer(String(part))}`).join('');
-    if (issue.code === 'unrecognized_keys' && Array.isArray(issue.keys)) {
-      return issue.keys.map((key) => ({
-        pointer: `${at}/${escapePointer(String(key))}`,
-        detail: `'${String(key)}' is no field here: leave it out.`,
-      }));
-    }
-    return [{ pointer: at, detail: issue.message }];
-  });
-  const first = errors[0];
-  const detail = `${first?.pointer === '' ? 'The value' : first?.pointer} cannot be used: ${first?.detail ?? 'look at errors'}`;
-  if (target === 'query') return new ApiProblem('BadQuery', detail, { errors });
-  if (target === 'header') return new ApiProblem('BadHeader', detail, { errors });
-  return new ApiProblem('BodyInvalid', detail, { errors });
+/** What was validated: the library hands it to the hook beside the result, and its type does not say so. */
+function sentOf(result: object): unknown {
+  return 'data' in result ? result.data : undefined;
 }
 
 function answerProblem(deps: ApiDeps, error: Error, c: ApiContext): Response {

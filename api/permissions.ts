@@ -10,6 +10,7 @@ import { groupsOf, rolesOf } from '../procedures/environment.ts';
  *   signed-in  any valid token; the answer holds only what this person may read
  *   read       everybody whom the environment names
  *   evidence   auditor, admin, operator, and the requester of that run
+ *   audit      auditor and admin
  *   decide     members of any group; the requester is told why he is none
  *   tokens     admin in every environment that names the person of the token
  *   abort      operator, approver, admin and the requester
@@ -25,6 +26,7 @@ export type Permission =
   | 'abort'
   | 'resolve'
   | 'evidence'
+  | 'audit'
   | 'tokens';
 
 /** Method and path, as hono has them. */
@@ -32,6 +34,7 @@ export const PERMISSIONS: Record<string, Permission> = {
   'GET /health/live': 'public',
   'GET /health/ready': 'public',
   'GET /openapi.json': 'public',
+  'GET /docs/errors': 'public',
   'GET /v1/me': 'signed-in',
   'GET /v1/runbooks': 'signed-in',
   'GET /v1/runs': 'signed-in',
@@ -47,6 +50,7 @@ export const PERMISSIONS: Record<string, Permission> = {
   'GET /v1/runs/:id': 'read',
   'GET /v1/runs/:id/events': 'read',
   'GET /v1/runs/:id/evidence': 'evidence',
+  'GET /v1/refused': 'audit',
   'POST /v1/runs/:id/decisions': 'decide',
   'POST /v1/runs/:id/ready': 'decide',
   'POST /v1/runs/:id/abort': 'abort',
@@ -81,6 +85,7 @@ export const GRANTED: Record<Exclude<Permission, 'public' | 'signed-in'>, readon
   abort: ['operator', 'approver', 'admin'],
   resolve: ['admin'],
   evidence: ['auditor', 'admin', 'operator'],
+  audit: ['auditor', 'admin'],
   tokens: ['admin'],
 };
 

@@ -2,17 +2,19 @@
 import { z } from '@hono/zod-openapi';
 import { LEASE_WAIT_MS_MAX, MINUTE_MS, TOKEN_MS, TOKEN_MS_MAX } from '../procedures/limits.ts';
 
-const digest = z.string().regex(/^[0-9a-f]{64}$/, 'expected the 64 hex digits of a plan');
+/** Text of one form; whatever else is sent, or nothing, is answered with `expected`. */
+const text = (form: RegExp, expected: string) => z.string({ error: expected }).regex(form, expected);
+
+const digest = text(/^[0-9a-f]{64}$/, 'expected the 64 hex digits of a plan');
 /** May be missing only where nothing is asked: then the run says why. */
-const evidence = z.string().regex(/^[0-9a-f]{64}$/, 'expected the 64 hex digits of the evidence');
-const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,63}$/, 'expected a name of a-z, 0-9 and -');
-const phaseId = z
-  .string()
-  .regex(
-    /^@?[a-z][a-z0-9-]{0,63}(\.[a-z][a-z0-9-]{0,63}){0,5}(\/[a-z][a-z0-9-]{0,63})?$/,
-    "expected 'step' or 'step/phase'",
-  );
-const reason = z.string().trim().min(10, 'Write at least 10 characters.').max(500);
+const evidence = text(/^[0-9a-f]{64}$/, 'expected the 64 hex digits of the evidence');
+const name = text(/^[a-z0-9][a-z0-9-]{0,63}$/, 'expected a name of a-z, 0-9 and -');
+const phaseId = text(
+  /^@?[a-z][a-z0-9-]{0,63}(\.[a-z][a-z0-9-]{0,63}){0,5}(\/[a-z][a-z0-9-]{0,63})?$/,
+  "expected 'step' or 'step/phase'",
+);
+const LONG_ENOUGH = 'expected at least 10 characters';
+const reason = z.string({ error: LONG_ENOUGH }).trim().min(10, LONG_ENOUGH).max(500);
 const jsonValue = z.unknown().openapi({ description: 'Any JSON value' });
 
 export const Problem = z
@@ -41,7 +43,9 @@ export const Problem = z
   .openapi('Problem');
 
 const planned = {
-  runbook: z.union([name, z.strictObject({ text: z.string().min(1) })]),
+  runbook: z.union([name, z.strictObject({ text: z.string().min(1, 'expected the YAML of a runbook') })], {
+    error: 'expected the name of a runbook, or { "text": … } with the YAML of one',
+  }),
   environment: name,
   params: z.record(z.string().max(128), jsonValue).default({}),
 };
@@ -369,24 +373,28 @@ export const RunDetailAnswer = z
   .openapi('RunDetail');
 
 export const DecisionRequest = z
-  .discriminatedUnion('decision', [
-    z.strictObject({
-      step: phaseId,
-      decision: z.literal('approve'),
-      plan: digest,
-      evidence: evidence.optional(),
-      reason: z.string().trim().max(500).optional(),
-      /** In place of everybody who is asked, with another person; needs a reason. */
-      breakGlass: z.literal(true).optional(),
-    }),
-    z.strictObject({
-      step: phaseId,
-      decision: z.literal('reject'),
-      plan: digest,
-      evidence: evidence.optional(),
-      reason,
-    }),
-  ])
+  .discriminatedUnion(
+    'decision',
+    [
+      z.strictObject({
+        step: phaseId,
+        decision: z.literal('approve'),
+        plan: digest,
+        evidence: evidence.optional(),
+        reason: z.string().trim().max(500).optional(),
+        /** In place of everybody who is asked, with another person; needs a reason. */
+        breakGlass: z.literal(true).optional(),
+      }),
+      z.strictObject({
+        step: phaseId,
+        decision: z.literal('reject'),
+        plan: digest,
+        evidence: evidence.optional(),
+        reason,
+      }),
+    ],
+    { error: "expected 'approve' or 'reject'" },
+  )
   .openapi('DecisionRequest');
 
 const optionalPlan = digest.optional();
@@ -419,22 +427,25 @@ export const DoneRequest = z
   .openapi('DoneRequest');
 
 export const ResolveRequest = z
-  .union([
-    z.strictObject({
-      phase: phaseId,
-      retry: z.literal(true),
-      params: z.record(z.string(), jsonValue).optional(),
-      plan: optionalPlan,
-      reason: optionalReason,
-    }),
-    z.strictObject({
-      phase: phaseId,
-      done: z.literal(true),
-      evidence: z.string().trim().min(10, 'Write at least 10 characters.').max(4000),
-      plan: optionalPlan,
-      reason: optionalReason,
-    }),
-  ])
+  .union(
+    [
+      z.strictObject({
+        phase: phaseId,
+        retry: z.literal(true),
+        params: z.record(z.string(), jsonValue).optional(),
+        plan: optionalPlan,
+        reason: optionalReason,
+      }),
+      z.strictObject({
+        phase: phaseId,
+        done: z.literal(true),
+        evidence: z.string({ error: LONG_ENOUGH }).trim().min(10, LONG_ENOUGH).max(4000),
+        plan: optionalPlan,
+        reason: optionalReason,
+      }),
+    ],
+    { error: 'expected { phase, "retry": true }, or { phase, "done": true, evidence }' },
+  )
   .openapi('ResolveRequest');
 
 export const DecisionResult = z
@@ -446,12 +457,20 @@ export const DecisionResult = z
   })
   .openapi('DecisionResult');
 
+const JournalRowAnswer = z.record(z.string(), jsonValue);
+
+export const RefusedPage = z
+  .object({ items: z.array(JournalRowAnswer), next: z.string().nullable() })
+  .openapi('RefusedPage');
+
 export const Evidence = z
   .object({
     run: Run,
     plan: jsonValue,
-    rows: z.array(z.record(z.string(), jsonValue)),
+    rows: z.array(JournalRowAnswer),
     head: z.object({ seq: z.int(), hash: z.string() }),
+    /** Refused attempts that name the run, oldest first: rows of the environment's own chain, the latest 1,000. */
+    refused: z.array(JournalRowAnswer),
     /** Every undo by hand, in words, as row 1 holds it. */
     undoSheet: z.string().nullable(),
   })

@@ -9,6 +9,7 @@ import {
   appendRows,
   isCurrent,
   journalRows,
+  readRefused,
 } from './journal.ts';
 import { readExpected } from './durations.ts';
 import { readFacts } from './facts.ts';
@@ -67,6 +68,7 @@ export function makeApiStore(pool: Pool): ApiStore {
     refuseDecision: (row) => refuseDecision(pool, row),
     unanswered: (olderMs, limit) => unansweredDecisions(pool, olderMs, limit),
     refused: (row) => appendRefused(pool, row),
+    refusals: (page) => readRefused(pool, page),
     insertToken: (row) => insertToken(pool, row),
     token: (hash) => readToken(pool, hash),
     revokeToken: (id, audit) => revokeToken(pool, id, audit),

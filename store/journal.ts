@@ -4,7 +4,15 @@ import type { Json } from '../procedures/plan.ts';
 import type { RecordRow } from '../workflows/messages.ts';
 import { JournalRefusal } from './refusal.ts';
 import { bodyText } from './text.ts';
-import type { Intent, IntentRow, JournalRow, OutcomeRow, Refusal, StoredOutcome } from './types.ts';
+import type {
+  Intent,
+  IntentRow,
+  JournalRow,
+  OutcomeRow,
+  RefusedPage,
+  Refusal,
+  StoredOutcome,
+} from './types.ts';
 
 type Appended = {
   seq: number | null;
@@ -184,6 +192,21 @@ export async function refusedRows(
   const { rows } = await pool.query<JournalRow>(
     `select ${COLUMNS} from countdown.journal where run = 0 and environment = $1 and seq > $2 order by seq limit $3`,
     [environment, page.after, page.limit],
+  );
+  return rows;
+}
+
+/** Refused attempts of an environment alone, newest first; with `run` those that name it. */
+export async function readRefused(
+  pool: Pool,
+  { environment, run, before, limit }: RefusedPage,
+): Promise<JournalRow[]> {
+  const { rows } = await pool.query<JournalRow>(
+    `select ${COLUMNS} from countdown.journal
+    where run = 0 and kind = 'refused' and environment = $1 and ($2::text is null or body ->> 'run' = $2)
+      and ($3::integer is null or seq < $3)
+    order by seq desc limit $4`,
+    [environment, run?.toString() ?? null, before ?? null, limit],
   );
   return rows;
 }

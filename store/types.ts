@@ -311,6 +311,9 @@ export type TokenRow = { id: string; person: string; createdAt: string; expiresA
 /** Who made or revoked a token, and the environments in whose chains that is written down. */
 export type TokenAudit = { actor: string; door: string; environments: readonly string[] };
 
+/** `before` is the seq of the last row of the page before; `run` leaves those that name it. */
+export type RefusedPage = { environment: string; run?: number; before?: number; limit: number };
+
 /** The API's side: database role `countdown_api`. */
 export type ApiStore = {
   savePlan(row: { hash: string; plan: Plan; person: string }): Promise<void>;
@@ -342,6 +345,8 @@ export type ApiStore = {
     code: string;
     detail: string;
   }): Promise<void>;
+  /** Refused attempts of an environment, newest first. */
+  refusals(page: RefusedPage): Promise<JournalRow[]>;
   insertToken(row: { hash: string; person: string; expiresAt: Date }): Promise<TokenRow>;
   /** By sha256 of the token; undefined where unknown, expired or revoked. */
   token(hash: string): Promise<TokenRow | undefined>;

@@ -1,5 +1,6 @@
 /** Small pieces that all route files share. */
 import { type RouteConfig, createRoute, z } from '@hono/zod-openapi';
+import { ApiProblem } from '../problems.ts';
 import { Problem } from '../schemas.ts';
 
 const STATUS_TEXT: Record<number, string> = {
@@ -41,5 +42,35 @@ export const RunId = z.object({
     .string()
     .openapi({ param: { name: 'id', in: 'path' }, description: 'Number of the run', example: '41' }),
 });
+
+/** The parameters of a list; an unknown one is told which there are. */
+export function query<Shape extends z.ZodRawShape>(shape: Shape) {
+  const names = Object.keys(shape).join(' or ');
+  return z.strictObject(shape, {
+    error: ({ code }) => (code === 'unrecognized_keys' ? `expected ${names}` : undefined),
+  });
+}
+
+const PAGE_MAX = 100;
+const PAGE = 50;
+const aPage = `expected a whole number from 1 to ${PAGE_MAX}`;
+
+/** What a list in pages takes: `cursor` is `next` of the page before. */
+export const paging = {
+  limit: z.coerce.number({ error: aPage }).int(aPage).min(1, aPage).max(PAGE_MAX, aPage).default(PAGE),
+  cursor: z.string().max(64).optional(),
+};
+
+/** An opaque place in a list that goes down from a number. */
+export function writeCursor(before: number): string {
+  return Buffer.from(`before:${before}`).toString('base64url');
+}
+
+/** Throws BadQuery for what `writeCursor` did not write. */
+export function readCursor(cursor: string): number {
+  const before = /^before:([1-9]\d{0,8})$/.exec(Buffer.from(cursor, 'base64url').toString())?.[1];
+  if (before !== undefined) return Number(before);
+  throw new ApiProblem('BadQuery', "The cursor cannot be used: take it from 'next' of the page before.");
+}
 
 export { createRoute, z };

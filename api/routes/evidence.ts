@@ -1,12 +1,24 @@
-/** Everything that was written down about a run: its plan, each row of its journal with hashes, and the head. */
+/** Everything that was written down: of a run its plan, each row of its journal with hashes, and the head; of an environment what was refused. */
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { JournalRow } from '../../store/types.ts';
 import { type ApiDeps, type ApiEnv, environmentNamed, grant, runById } from '../context.ts';
-import { Evidence } from '../schemas.ts';
+import { Evidence, RefusedPage } from '../schemas.ts';
 import { runAnswer } from '../views.ts';
-import { RunId, createRoute, json, problems, signedIn } from './define.ts';
+import {
+  RunId,
+  createRoute,
+  json,
+  paging,
+  problems,
+  query,
+  readCursor,
+  signedIn,
+  writeCursor,
+  z,
+} from './define.ts';
 
 const PAGE = 500;
+const REFUSED_MAX = 1_000;
 
 export function addEvidence(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
   app.openapi(
@@ -33,8 +45,38 @@ export function addEvidence(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
         rows.push(...page.filter(({ seq }) => seq <= run.head.seq));
         if (page.length < PAGE) break;
       }
+      const of = { environment: run.environment, run: run.run, limit: REFUSED_MAX };
+      const refused = (await deps.store.refusals(of)).toReversed();
       const undoSheet = sheetOf(rows[0]);
-      return c.json({ run: runAnswer(run), plan, rows, head: run.head, undoSheet }, 200);
+      return c.json({ run: runAnswer(run), plan, rows, head: run.head, refused, undoSheet }, 200);
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'get',
+      path: '/v1/refused',
+      summary: 'Attempts that were refused in an environment, newest first',
+      security: signedIn,
+      request: {
+        query: query({
+          environment: z.string({ error: 'expected the name of an environment' }).max(64),
+          ...paging,
+        }),
+      },
+      responses: {
+        200: { description: 'A page', content: json(RefusedPage) },
+        ...problems(400, 401, 403, 404),
+      },
+    }),
+    async (c) => {
+      const { environment: name, limit, cursor } = c.req.valid('query');
+      await grant(c, deps, await environmentNamed(deps, name));
+      const before = cursor === undefined ? {} : { before: readCursor(cursor) };
+      const rows = await deps.store.refusals({ environment: name, limit: limit + 1, ...before });
+      const items = rows.slice(0, limit);
+      const last = rows.length > limit ? items.at(-1)?.seq : undefined;
+      return c.json({ items, next: last === undefined ? null : writeCursor(last) }, 200);
     },
   );
 }

@@ -4,7 +4,7 @@ import { type ApiDeps, type ApiEnv, environmentNamed } from '../context.ts';
 import { withHolders } from '../leases.ts';
 import { rolesIn } from '../permissions.ts';
 import { LeaseList } from '../schemas.ts';
-import { createRoute, json, problems, signedIn, z } from './define.ts';
+import { createRoute, json, problems, query, signedIn, z } from './define.ts';
 
 export function addLeases(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
   app.openapi(
@@ -13,7 +13,7 @@ export function addLeases(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       path: '/v1/leases',
       summary: 'The targets that runs hold, in the environments that the person may see',
       security: signedIn,
-      request: { query: z.strictObject({ environment: z.string().max(64).optional() }) },
+      request: { query: query({ environment: z.string().max(64).optional() }) },
       responses: {
         200: { description: 'By environment and target', content: json(LeaseList) },
         ...problems(400, 401, 404),

@@ -23,9 +23,19 @@ import { ApiProblem } from '../problems.ts';
 import { RunDetailAnswer, RunPage, RunRequest, RunStarted } from '../schemas.ts';
 import { startOf } from '../start.ts';
 import { pointOfNoReturn, runAnswer, runDetailAnswer, votersOf } from '../views.ts';
-import { RunId, createRoute, json, problems, signedIn, z } from './define.ts';
+import {
+  RunId,
+  createRoute,
+  json,
+  paging,
+  problems,
+  query,
+  readCursor,
+  signedIn,
+  writeCursor,
+  z,
+} from './define.ts';
 
-const PAGE_MAX = 100;
 /** Pages of the store that one page of the answer may look through for runs that the person may see. */
 const LOOKS_MAX = 20;
 
@@ -86,10 +96,7 @@ export function addRuns(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       summary: 'The runs that the person may see, newest first',
       security: signedIn,
       request: {
-        query: z.strictObject({
-          limit: z.coerce.number().int().min(1).max(PAGE_MAX).default(50),
-          cursor: z.string().max(64).optional(),
-        }),
+        query: query(paging),
       },
       responses: { 200: { description: 'A page', content: json(RunPage) }, ...problems(400, 401) },
     }),
@@ -288,14 +295,4 @@ function faultOf(plan: Plan, environment: Environment, failAt: string | undefine
   if (isWait(phase.run))
     throw refuse(`${failAt} only waits, so it has no effect to fail after: use one of ${names}.`);
   return phase.id;
-}
-
-function writeCursor(run: number): string {
-  return Buffer.from(`before:${run}`).toString('base64url');
-}
-
-function readCursor(cursor: string): number {
-  const run = /^before:([1-9]\d{0,8})$/.exec(Buffer.from(cursor, 'base64url').toString())?.[1];
-  if (run !== undefined) return Number(run);
-  throw new ApiProblem('BadQuery', "The cursor cannot be used: take it from 'next' of the page before.");
 }

@@ -227,6 +227,7 @@ create table countdown.journal (
 );
 create unique index journal_key on countdown.journal (run, key) where key is not null;
 create index journal_spoken on countdown.journal (run, phase, seq) where kind in ('intent', 'phase');
+create index journal_refused on countdown.journal (environment, (body ->> 'run'), seq) where run = 0 and kind = 'refused';
 create unique index journal_outcome on countdown.journal (run, phase, direction, try) where kind = 'outcome';
 
 create function countdown.keep_journal() returns trigger language plpgsql as $$

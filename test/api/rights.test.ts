@@ -35,6 +35,8 @@ const BODIES: Record<string, object> = {
   'POST /v1/runs/:id/resolve': { phase: 'one', retry: true },
 };
 
+const QUERIES: Record<string, string> = { 'GET /v1/refused': '?environment=lab' };
+
 /** Status of each route for each person: 2xx and 4xx past the door count as let in. */
 const LET_IN: Record<string, string> = {
   // viewer pia, operator dana (requester), approver ana, admin and owner olu, auditor eva, unnamed mallory
@@ -53,6 +55,7 @@ const LET_IN: Record<string, string> = {
   'GET /v1/runs/:id': 'pia dana ana olu eva',
   'GET /v1/runs/:id/events': 'pia dana ana olu eva',
   'GET /v1/runs/:id/evidence': 'dana olu eva',
+  'GET /v1/refused': 'olu eva',
   'POST /v1/runs/:id/decisions': 'ana olu',
   'POST /v1/runs/:id/ready': 'ana olu',
   'POST /v1/runs/:id/abort': 'dana ana olu',
@@ -66,7 +69,8 @@ const LET_IN: Record<string, string> = {
 
 function ask(route: string, person: string | null) {
   const [method = '', path = ''] = route.split(' ');
-  const filled = path.replace(':id', String(run)).replace(':plan', plan);
+  const query = QUERIES[route] ?? '';
+  const filled = path.replace(':id', String(run)).replace(':plan', plan) + query;
   const body = route === 'POST /v1/runs' ? { plan } : BODIES[route];
   return api.request(person, filled, { method, ...(method === 'POST' ? { body } : {}) });
 }

@@ -204,7 +204,7 @@ async function holdAgainst(
   if (type === 'text/event-stream' || response.status === 204) return;
   expect(content, `${method} ${template} ${response.status} is ${type}`).toBeDefined();
   const schema = z.fromJSONSchema(inline(document, content?.schema) as never);
-  const checked = schema.safeParse(type === 'text/plain' ? await response.text() : await response.json());
+  const checked = schema.safeParse(type.startsWith('text/') ? await response.text() : await response.json());
   expect(checked.error?.issues ?? [], `${method} ${template} ${response.status}`).toEqual([]);
 }
 
