@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { eventOf } from '../../api/events.ts';
 import { parseBlock } from '../../cli/client.ts';
 import type { EventWire } from '../../cli/wire.ts';
 import { makePlan } from '../support/plans.ts';
@@ -136,4 +137,22 @@ describe('the events of a run', () => {
     expect(again.status).toBe(200);
     await again.body?.cancel();
   });
+});
+
+test('an event tells times as every answer does', () => {
+  const row = {
+    run: 1,
+    seq: 2,
+    at: '2026-11-21T09:00:00.000000Z',
+    kind: 'approval' as const,
+    phase: null,
+    direction: null,
+    try: null,
+    attempt: null,
+    actor: 'countdown_worker',
+    body: { step: 'one', state: 'open', dueAt: Date.UTC(2026, 10, 21, 13) },
+    prev: '',
+    hash: '',
+  };
+  expect(eventOf(row)).toMatchObject({ data: { at: row.at, dueAt: '2026-11-21T13:00:00.000Z' } });
 });
