@@ -25,6 +25,7 @@ const Settings = z.object({
   COUNTDOWN_ENVIRONMENTS: z.string().min(1),
   COUNTDOWN_RUNBOOKS: z.string().min(1),
   COUNTDOWN_LISTEN: listen,
+  COUNTDOWN_METRICS_LISTEN: listen.optional(),
   COUNTDOWN_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
 
@@ -38,6 +39,8 @@ export type ApiConfig = {
   environments: string;
   runbooks: string;
   listen: { host: string; port: number };
+  /** Where `/metrics` is answered, without a token; undefined for nowhere. */
+  metricsListen: { host: string; port: number } | undefined;
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
 };
 
@@ -70,6 +73,7 @@ export function readConfig(variables: Record<string, string | undefined>): ApiCo
     environments: settings.COUNTDOWN_ENVIRONMENTS,
     runbooks: settings.COUNTDOWN_RUNBOOKS,
     listen: settings.COUNTDOWN_LISTEN,
+    metricsListen: settings.COUNTDOWN_METRICS_LISTEN,
     logLevel: settings.COUNTDOWN_LOG_LEVEL,
   };
 }

@@ -5,6 +5,7 @@ import type { Environment } from '../procedures/environment.ts';
 import type { ApiStore, RunDetail } from '../store/types.ts';
 import type { Environments } from '../store/environment-files.ts';
 import type { EventHub } from './events.ts';
+import type { Metrics } from './metrics.ts';
 import type { Launcher } from './launcher.ts';
 import type { Permission, Role } from './permissions.ts';
 import { GRANTED, mayDo, rolesIn } from './permissions.ts';
@@ -19,6 +20,8 @@ export type ApiDeps = {
   events: EventHub;
   log: Logger;
   now: () => Date;
+  /** Hears what each request took. */
+  metrics?: Pick<Metrics, 'answered'>;
 };
 
 export type Variables = {

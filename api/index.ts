@@ -58,7 +58,11 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
     }),
   );
   app.use(async (c, next) => {
+    const from = performance.now();
     await next();
+    const route = matchRoute(app, c.req.method, c.req.path)?.split(' ')[1] ?? 'none';
+    const { method } = c.req;
+    deps.metrics?.answered({ method, route, status: c.res.status, ms: performance.now() - from });
     deps.log.info(
       {
         requestId: c.get('requestId'),

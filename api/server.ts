@@ -14,6 +14,7 @@ import { makeEventHub } from './events.ts';
 import { createApi } from './index.ts';
 import { runJanitor } from './janitor.ts';
 import { makeLauncher } from './launcher.ts';
+import { makeMetrics, metricsServer } from './metrics.ts';
 
 /** How long another process may take to migrate. */
 const MIGRATION_WAIT_MS = 60_000;
@@ -45,7 +46,9 @@ export async function startApi(config: ApiConfig): Promise<RunningApi> {
   const launcher = makeLauncher(client, { taskQueue: config.taskQueue });
   const ending = new AbortController();
   const events = makeEventHub({ store, signal: ending.signal, log });
+  const metrics = makeMetrics(() => store.metrics());
   const app = createApi({
+    metrics,
     store,
     environments,
     runbooks: config.runbooks,
@@ -64,6 +67,9 @@ export async function startApi(config: ApiConfig): Promise<RunningApi> {
     serverOptions: { headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 16_384 },
   });
   await once(server, 'listening');
+  const scraped = config.metricsListen && metricsServer(metrics);
+  scraped?.listen(config.metricsListen?.port, config.metricsListen?.host);
+  if (scraped !== undefined) await once(scraped, 'listening');
   const { address, port, family } = addressOf(server.address());
   const url = `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
   log.info({ url }, 'api: listening');
@@ -74,6 +80,7 @@ export async function startApi(config: ApiConfig): Promise<RunningApi> {
       log.info('api: draining');
       const closed = once(server, 'close');
       server.close();
+      scraped?.close();
       events.drain();
       ending.abort();
       if ('closeIdleConnections' in server) server.closeIdleConnections();

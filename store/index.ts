@@ -14,6 +14,7 @@ import {
 import { readExpected } from './durations.ts';
 import { readFacts } from './facts.ts';
 import { listen } from './listen.ts';
+import { readMetrics } from './metrics.ts';
 import { readBinds } from './outputs.ts';
 import {
   admitRun,
@@ -75,6 +76,7 @@ export function makeApiStore(pool: Pool): ApiStore {
     issueToken: (row, audit) => issueToken(pool, row, audit),
     tokens: () => listTokens(pool),
     tokenById: (id) => readTokenById(pool, id),
+    metrics: () => readMetrics(pool),
     openRuns: () => listOpenRuns(pool),
     awaitedFollowUps: (limit) => listAwaited(pool, limit),
     replay: (key) => replayOf(pool, key),

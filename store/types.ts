@@ -3,6 +3,7 @@
  * nothing more. PostgreSQL is behind both; the journal moves only through the function `countdown.append`.
  */
 import type { Facts } from './facts.ts';
+import type { StoreMetrics } from './metrics.ts';
 import type { Undoing } from './undoing.ts';
 import type { Direction, Json, Plan, Verdict } from '../procedures/plan.ts';
 import type { PhaseState, RunState } from '../procedures/states.ts';
@@ -358,6 +359,8 @@ export type ApiStore = {
   tokenById(id: string): Promise<TokenRow | undefined>;
   /** False where there is none, or it is revoked already. With `audit` it is written down. */
   revokeToken(id: string, audit?: TokenAudit): Promise<boolean>;
+  /** What the tables say in numbers. */
+  metrics(): Promise<StoreMetrics>;
   /** For the janitor: `planned` runs, and open runs. */
   openRuns(): Promise<OpenRun[]>;
   /** Follow-ups of runs that have succeeded, which have no run yet. */
