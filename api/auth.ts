@@ -1,7 +1,11 @@
-/** Who asks: a bearer token, looked up by its sha256, so that no comparison can leak the token's digits by time. */
+/**
+ * Who asks: a bearer token, looked up by its sha256, so that no comparison can leak the token's digits by time; or one that an
+ * identity provider signed.
+ */
 import { createHash } from 'node:crypto';
 import type { MiddlewareHandler } from 'hono';
 import type { ApiDeps, ApiEnv } from './context.ts';
+import { isSigned } from './oidc.ts';
 import { PERMISSIONS } from './permissions.ts';
 import { ApiProblem } from './problems.ts';
 
@@ -42,6 +46,12 @@ async function authenticate(c: Parameters<MiddlewareHandler<ApiEnv>>[0], deps: A
   const token = BEARER.exec(header ?? '')?.[1];
   if (token === undefined) {
     throw unauthenticated('No bearer token was sent: send Authorization: Bearer TOKEN.', '');
+  }
+  if (deps.identity !== undefined && isSigned(token)) {
+    const { person, expiresAt } = await deps.identity(token);
+    c.set('person', person);
+    c.set('tokenExpiresAt', expiresAt);
+    return;
   }
   const row = TOKEN.test(token)
     ? await deps.store.token(createHash('sha256').update(token).digest('hex'))

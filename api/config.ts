@@ -26,6 +26,7 @@ const Settings = z.object({
   COUNTDOWN_RUNBOOKS: z.string().min(1),
   COUNTDOWN_LISTEN: listen,
   COUNTDOWN_METRICS_LISTEN: listen.optional(),
+  COUNTDOWN_OIDC: z.string().min(1).optional(),
   COUNTDOWN_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
 
@@ -39,6 +40,8 @@ export type ApiConfig = {
   environments: string;
   runbooks: string;
   listen: { host: string; port: number };
+  /** The file of identity providers; undefined for none. */
+  oidc: string | undefined;
   /** Where `/metrics` is answered, without a token; undefined for nowhere. */
   metricsListen: { host: string; port: number } | undefined;
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
@@ -73,6 +76,7 @@ export function readConfig(variables: Record<string, string | undefined>): ApiCo
     environments: settings.COUNTDOWN_ENVIRONMENTS,
     runbooks: settings.COUNTDOWN_RUNBOOKS,
     listen: settings.COUNTDOWN_LISTEN,
+    oidc: settings.COUNTDOWN_OIDC,
     metricsListen: settings.COUNTDOWN_METRICS_LISTEN,
     logLevel: settings.COUNTDOWN_LOG_LEVEL,
   };

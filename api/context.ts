@@ -5,6 +5,7 @@ import type { Environment } from '../procedures/environment.ts';
 import type { ApiStore, RunDetail } from '../store/types.ts';
 import type { Environments } from '../store/environment-files.ts';
 import type { EventHub } from './events.ts';
+import type { Identity } from './oidc.ts';
 import type { Metrics } from './metrics.ts';
 import type { Launcher } from './launcher.ts';
 import type { Permission, Role } from './permissions.ts';
@@ -20,6 +21,8 @@ export type ApiDeps = {
   events: EventHub;
   log: Logger;
   now: () => Date;
+  /** Whom tokens of identity providers stand for; left out none is taken. */
+  identity?: Identity;
   /** Hears what each request took. */
   metrics?: Pick<Metrics, 'answered'>;
 };

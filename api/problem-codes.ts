@@ -341,6 +341,12 @@ export const PROBLEMS = {
     caller: 'Nothing: the decision is stored and is sent again while the run is open. Look at the run.',
     operator: 'Start a worker, and look whether Temporal can be reached.',
   },
+  IdentityUnavailable: {
+    status: 503,
+    title: 'The keys of the identity provider cannot be had',
+    caller: 'Try again later, or use a token of Countdown.',
+    operator: 'Look whether the API reaches the address of the keys.',
+  },
   StoreUnavailable: {
     status: 503,
     title: 'The database cannot be reached',

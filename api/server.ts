@@ -14,6 +14,7 @@ import { makeEventHub } from './events.ts';
 import { createApi } from './index.ts';
 import { runJanitor } from './janitor.ts';
 import { makeLauncher } from './launcher.ts';
+import { makeIdentity, readProviders } from './oidc.ts';
 import { makeMetrics, metricsServer } from './metrics.ts';
 
 /** How long another process may take to migrate. */
@@ -46,8 +47,10 @@ export async function startApi(config: ApiConfig): Promise<RunningApi> {
   const launcher = makeLauncher(client, { taskQueue: config.taskQueue });
   const ending = new AbortController();
   const events = makeEventHub({ store, signal: ending.signal, log });
+  const identity = config.oidc === undefined ? undefined : makeIdentity(readProviders(config.oidc));
   const metrics = makeMetrics(() => store.metrics());
   const app = createApi({
+    ...(identity === undefined ? {} : { identity }),
     metrics,
     store,
     environments,

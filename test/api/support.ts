@@ -11,6 +11,7 @@ import { makeEnvironments } from '../../store/environment-files.ts';
 import { makeEventHub } from '../../api/events.ts';
 import { createApi, openApiDocument } from '../../api/index.ts';
 import { makeLauncher } from '../../api/launcher.ts';
+import type { Identity } from '../../api/oidc.ts';
 import { digest } from '../../store/digest.ts';
 import type { Plan } from '../../procedures/plan.ts';
 import type { Engine } from '../support/engine.ts';
@@ -54,7 +55,7 @@ groups: { sre: [ana, ben], owner: [olu] }
 `;
 
 /** With an engine its store, server and worker; without one nothing listens where the API looks for Temporal. */
-export async function makeTestApi(options: { engine?: Engine; now?: () => Date } = {}) {
+export async function makeTestApi(options: { engine?: Engine; now?: () => Date; identity?: Identity } = {}) {
   const { engine } = options;
   const database = engine?.store ?? (await makeStoreDatabase());
   const folder = await mkdtemp(join(tmpdir(), 'countdown-api-'));
@@ -86,6 +87,7 @@ export async function makeTestApi(options: { engine?: Engine; now?: () => Date }
     events,
     log,
     now,
+    ...(options.identity === undefined ? {} : { identity: options.identity }),
   });
   const tokens = new Map<string, string>();
   for (const person of ['ana', 'ben', 'chi', 'dana', 'eva', 'olu', 'pia', 'zoe', 'mallory']) {
