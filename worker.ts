@@ -15,6 +15,7 @@ import { makeEnvironments } from './store/environment-files.ts';
 import { makeWorkerStore } from './store/index.ts';
 import { waitForVersion } from './store/migrate.ts';
 import { makePool } from './store/pool.ts';
+import { readSettings } from './store/settings.ts';
 
 const GRACE_MS = 10_000;
 const FORCE_MS = 15_000;
@@ -46,17 +47,8 @@ const Settings = z.object({
 });
 type Settings = z.infer<typeof Settings>;
 
-/** Throws with every variable that is missing or wrong. Values are never repeated: some hold passwords. */
-function readSettings(variables: Record<string, string | undefined>): Settings {
-  const given = Object.fromEntries(Object.entries(variables).filter(([, value]) => value !== ''));
-  const result = Settings.safeParse(given);
-  if (result.success) return result.data;
-  const lines = result.error.issues.map((issue) => {
-    const name = String(issue.path[0]);
-    return given[name] === undefined ? `${name} is not set` : `${name}: ${issue.message}`;
-  });
-  throw new Error(`The worker cannot start: ${lines.join('; ')}. Set them and start again.`);
-}
+/** What of the settings is secret. */
+const SECRETS = { COUNTDOWN_DATABASE_URL: 'url', TEMPORAL_API_KEY: 'all' } as const;
 
 export type RunWorker = {
   pools: string[];
@@ -67,7 +59,7 @@ export type RunWorker = {
 
 /** Runs until SIGTERM or SIGINT, then drains. Throws where a setting, the schema or the server is missing. */
 export async function runWorker({ pools, variables, wrap }: RunWorker): Promise<void> {
-  const settings = readSettings(variables);
+  const settings = readSettings(Settings, variables, { process: 'The worker', secrets: SECRETS });
   const log = pino({ level: settings.COUNTDOWN_LOG_LEVEL, base: { process: 'worker' } });
   installRuntime(log);
 

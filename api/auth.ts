@@ -4,9 +4,11 @@
  */
 import { createHash } from 'node:crypto';
 import type { MiddlewareHandler } from 'hono';
-import type { ApiDeps, ApiEnv } from './context.ts';
+import type { ApiContext, ApiDeps, ApiEnv } from './context.ts';
+import { addressOf } from './address.ts';
+import { type Budget, type Taken, limitHeaders } from './limits.ts';
 import { isSigned } from './oidc.ts';
-import { PERMISSIONS } from './permissions.ts';
+import { routeNamed } from './permissions.ts';
 import { ApiProblem } from './problems.ts';
 
 const BEARER = /^Bearer +(\S.*)$/i;
@@ -23,17 +25,20 @@ export function guardRoute(
   return async (c, next) => {
     const method = c.req.method === 'HEAD' ? 'GET' : c.req.method;
     const route = match(method, c.req.path);
-    const permission = route === undefined ? undefined : PERMISSIONS[route];
-    if (permission === undefined) {
+    const row = route === undefined ? undefined : routeNamed(route);
+    if (row === undefined) {
       throw new ApiProblem(
         'RouteUnknown',
         `There is no ${c.req.method.slice(0, 10)} ${c.req.path.slice(0, 80)}: look at /openapi.json.`,
       );
     }
-    c.set('permission', permission);
-    c.set('granted', permission === 'public');
+    c.set('permission', row.permission);
+    c.set('granted', row.permission === 'public');
     c.set('person', '');
-    if (permission !== 'public') await authenticate(c, deps);
+    if (row.permission !== 'public') {
+      await signIn(c, deps);
+      await count(c, deps, row.limit);
+    }
     await next();
     if (!c.get('granted') && c.res.status < 400) {
       throw new ApiProblem('Internal', 'This route answered without asking for a right.');
@@ -41,7 +46,39 @@ export function guardRoute(
   };
 }
 
-async function authenticate(c: Parameters<MiddlewareHandler<ApiEnv>>[0], deps: ApiDeps): Promise<void> {
+/** A token that is good is never held up: failures are counted by address, and only they are answered with 429. */
+async function signIn(c: ApiContext, deps: ApiDeps): Promise<void> {
+  try {
+    await authenticate(c, deps);
+  } catch (error) {
+    if (!(error instanceof ApiProblem) || error.code !== 'Unauthenticated') throw error;
+    const taken = await deps.limits.failedSignIn(addressOf(c, deps.isProxy ?? (() => false)));
+    if (taken.isWithin) throw error;
+    throw tooMany('sign-in', `${taken.quota} sign-ins of this address have failed within a minute`, taken);
+  }
+}
+
+async function count(c: ApiContext, deps: ApiDeps, budget: Budget): Promise<void> {
+  if (budget === 'free') return;
+  const taken = await deps.limits.take(budget, c.get('credential'));
+  if (!taken.isWithin) {
+    throw tooMany(
+      budget,
+      `${c.get('person')} may send ${taken.quota} such requests a minute, and has`,
+      taken,
+    );
+  }
+  for (const [name, value] of Object.entries(limitHeaders(budget, taken))) c.header(name, value);
+}
+
+function tooMany(name: string, why: string, taken: Taken): ApiProblem {
+  const seconds = Math.max(Math.ceil(taken.resetMs / 1_000), 1);
+  return new ApiProblem('TooManyRequests', `${why}: try again in ${seconds} s.`, {
+    headers: limitHeaders(name, taken),
+  });
+}
+
+async function authenticate(c: ApiContext, deps: ApiDeps): Promise<void> {
   const header = c.req.header('authorization');
   const token = BEARER.exec(header ?? '')?.[1];
   if (token === undefined) {
@@ -50,6 +87,8 @@ async function authenticate(c: Parameters<MiddlewareHandler<ApiEnv>>[0], deps: A
   if (deps.identity !== undefined && isSigned(token)) {
     const { person, expiresAt } = await deps.identity(token);
     c.set('person', person);
+    // Each of its tokens is new, so the person is what is counted.
+    c.set('credential', `signed:${person}`);
     c.set('tokenExpiresAt', expiresAt);
     return;
   }
@@ -63,6 +102,7 @@ async function authenticate(c: Parameters<MiddlewareHandler<ApiEnv>>[0], deps: A
     );
   }
   c.set('person', row.person);
+  c.set('credential', row.id);
   c.set('tokenExpiresAt', row.expiresAt);
 }
 

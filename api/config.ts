@@ -1,7 +1,12 @@
-/** The API's settings, from environment variables; all that is wrong is said at once, at the start. */
+/** The API's settings, from environment variables or files; all that is wrong is said at once, at the start. */
 import { z } from 'zod';
+import { type Secrets, type Variables, readSettings, secretsOf } from '../store/settings.ts';
+import { type IsProxy, makeIsProxy } from './address.ts';
+import { QUOTAS, type Quotas } from './limits.ts';
 
-const listen = z
+export { ConfigError } from '../store/settings.ts';
+
+const address = z
   .string()
   .regex(/^(?:[\w.-]+|\[[0-9a-f:]+\]):\d{1,5}$/i, "expected HOST:PORT, as '127.0.0.1:8080'")
   .transform((text) => {
@@ -14,6 +19,41 @@ const postgresUrl = z
   .string()
   .refine((text) => /^postgres(ql)?:\/\//.test(text) && URL.canParse(text), 'expected a URL postgres://…');
 
+const LIMIT_NAMES: Record<string, keyof Quotas> = {
+  read: 'read',
+  write: 'write',
+  decide: 'decide',
+  abort: 'abort',
+  'sign-in': 'signIn',
+};
+const LIMITS = /^(?:read|write|decide|abort|sign-in)=[1-9]\d{0,6}$/;
+
+const limits = z
+  .string()
+  .transform((text) => text.split(',').map((one) => one.trim()))
+  .refine(
+    (all) => all.every((one) => LIMITS.test(one)),
+    "expected requests a minute, as 'read=600,write=120'",
+  )
+  .transform((all): Quotas => {
+    const quotas = { ...QUOTAS };
+    for (const one of all) {
+      const [name = '', count] = one.split('=');
+      const key = LIMIT_NAMES[name];
+      if (key !== undefined) quotas[key] = Number(count);
+    }
+    return quotas;
+  });
+
+const proxies = z.string().transform((text, context): IsProxy => {
+  try {
+    return makeIsProxy(text.split(',').map((one) => one.trim()));
+  } catch {
+    context.addIssue({ code: 'custom', message: "expected addresses and ranges, as '10.0.0.0/8,192.0.2.7'" });
+    return z.NEVER;
+  }
+});
+
 const Settings = z.object({
   COUNTDOWN_DATABASE_URL: postgresUrl,
   COUNTDOWN_MIGRATE_URL: postgresUrl.optional(),
@@ -24,11 +64,20 @@ const Settings = z.object({
   COUNTDOWN_TASK_QUEUE: z.string().min(1).default('countdown'),
   COUNTDOWN_ENVIRONMENTS: z.string().min(1),
   COUNTDOWN_RUNBOOKS: z.string().min(1),
-  COUNTDOWN_LISTEN: listen,
-  COUNTDOWN_METRICS_LISTEN: listen.optional(),
+  COUNTDOWN_LISTEN: address.prefault('127.0.0.1:8080'),
+  COUNTDOWN_LIMITS: limits.prefault('read=600'),
+  COUNTDOWN_TRUSTED_PROXIES: proxies.optional(),
+  COUNTDOWN_METRICS_LISTEN: address.optional(),
   COUNTDOWN_OIDC: z.string().min(1).optional(),
   COUNTDOWN_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
+
+/** What of the settings is secret. */
+const SECRETS: Secrets<keyof (typeof Settings)['shape']> = {
+  COUNTDOWN_DATABASE_URL: 'url',
+  COUNTDOWN_MIGRATE_URL: 'url',
+  TEMPORAL_API_KEY: 'all',
+};
 
 export type ApiConfig = {
   databaseUrl: string;
@@ -44,25 +93,17 @@ export type ApiConfig = {
   oidc: string | undefined;
   /** Where `/metrics` is answered, without a token; undefined for nowhere. */
   metricsListen: { host: string; port: number } | undefined;
+  /** Requests a minute. */
+  quotas: Quotas;
+  isProxy: IsProxy;
+  /** Secret values among the settings: what is never to be read anywhere. */
+  secrets: string[];
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
 };
 
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError';
-}
-
-/** Throws ConfigError with a line for each variable that is missing or wrong. Values of variables are never repeated: some hold passwords. */
-export function readConfig(variables: Record<string, string | undefined>): ApiConfig {
-  const given = Object.fromEntries(Object.entries(variables).filter(([, value]) => value !== ''));
-  const result = Settings.safeParse({ COUNTDOWN_LISTEN: '127.0.0.1:8080', ...given });
-  if (!result.success) {
-    const lines = result.error.issues.map((issue) => {
-      const name = String(issue.path[0]);
-      return given[name] === undefined ? `${name} is not set` : `${name}: ${issue.message}`;
-    });
-    throw new ConfigError(`The API cannot start: ${lines.join('; ')}. Set them and start again.`);
-  }
-  const settings = result.data;
+/** Throws ConfigError with a sentence for each variable that is missing or wrong. Values of variables are never repeated: some hold passwords. */
+export function readConfig(variables: Variables): ApiConfig {
+  const settings = readSettings(Settings, variables, { process: 'The API', secrets: SECRETS });
   return {
     databaseUrl: settings.COUNTDOWN_DATABASE_URL,
     migrateUrl: settings.COUNTDOWN_MIGRATE_URL,
@@ -78,6 +119,9 @@ export function readConfig(variables: Record<string, string | undefined>): ApiCo
     listen: settings.COUNTDOWN_LISTEN,
     oidc: settings.COUNTDOWN_OIDC,
     metricsListen: settings.COUNTDOWN_METRICS_LISTEN,
+    quotas: settings.COUNTDOWN_LIMITS,
+    isProxy: settings.COUNTDOWN_TRUSTED_PROXIES ?? (() => false),
+    secrets: secretsOf(settings, SECRETS),
     logLevel: settings.COUNTDOWN_LOG_LEVEL,
   };
 }

@@ -7,7 +7,9 @@ import type { Environments } from '../store/environment-files.ts';
 import type { EventHub } from './events.ts';
 import type { Identity } from './oidc.ts';
 import type { Metrics } from './metrics.ts';
+import type { IsProxy } from './address.ts';
 import type { Launcher } from './launcher.ts';
+import type { Limits } from './limits.ts';
 import type { Permission, Role } from './permissions.ts';
 import { GRANTED, mayDo, rolesIn } from './permissions.ts';
 import { ApiProblem } from './problems.ts';
@@ -25,10 +27,17 @@ export type ApiDeps = {
   identity?: Identity;
   /** Hears what each request took. */
   metrics?: Pick<Metrics, 'answered'>;
+  limits: Limits;
+  /** Whose word on where a request comes from is taken; default nobody's. */
+  isProxy?: IsProxy;
+  /** Whether the process is told to end: what comes still is answered, and told to come by another connection. */
+  isEnding?: () => boolean;
 };
 
 export type Variables = {
   requestId: string;
+  /** What a limit counts by. */
+  credential: string;
   /** Empty on a public route. */
   person: string;
   tokenExpiresAt: string;

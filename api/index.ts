@@ -4,7 +4,6 @@
  *   request ─▶ request id, headers ─▶ route table, token ─▶ body guard ─▶ zod ─▶ handler (grant) ─▶ answer
  *                                        any of them ──▶ onError ─▶ problem+json
  */
-import { randomUUID } from 'node:crypto';
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { secureHeaders } from 'hono/secure-headers';
 import { guardRoute } from './auth.ts';
@@ -12,7 +11,7 @@ import { guardBody } from './body.ts';
 import type { ApiContext, ApiDeps, ApiEnv } from './context.ts';
 import { invalid } from './invalid.ts';
 import { STYLE_DIGEST } from './page.ts';
-import { PERMISSIONS } from './permissions.ts';
+import { routeNamed } from './permissions.ts';
 import { ApiProblem, PROBLEMS, type ProblemBody } from './problems.ts';
 import { addChecks } from './routes/checks.ts';
 import { addReady } from './routes/ready.ts';
@@ -28,6 +27,7 @@ import { addRunbooks } from './routes/runbooks.ts';
 import { addRuns } from './routes/runs.ts';
 import { addTokens } from './routes/tokens.ts';
 import { addUndoSheet } from './routes/undo-sheet.ts';
+import { trace, traceOf, traced } from './trace.ts';
 
 export type { ApiDeps } from './context.ts';
 
@@ -39,10 +39,11 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
     },
   });
   app.use(async (c, next) => {
-    const given = c.req.header('x-request-id');
-    c.set('requestId', given !== undefined && /^[\w-]{8,64}$/.test(given) ? given : `req-${randomUUID()}`);
-    await next();
-    c.header('X-Request-Id', c.get('requestId'));
+    const names = traceOf(c.req.header('x-request-id'), c.req.header('traceparent'));
+    c.set('requestId', names.requestId);
+    await traced(names, next);
+    c.header('X-Request-Id', names.requestId);
+    if (deps.isEnding?.() === true) c.header('Connection', 'close');
     if (!c.res.headers.has('Cache-Control')) c.header('Cache-Control', 'no-store');
   });
   app.use(
@@ -58,17 +59,19 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
     }),
   );
   app.use(async (c, next) => {
-    const from = performance.now();
+    const startedAt = performance.now();
     await next();
     const route = matchRoute(app, c.req.method, c.req.path)?.split(' ')[1] ?? 'none';
     const { method } = c.req;
-    deps.metrics?.answered({ method, route, status: c.res.status, ms: performance.now() - from });
+    const ms = performance.now() - startedAt;
+    deps.metrics?.answered({ method, route, status: c.res.status, ms });
     deps.log.info(
       {
-        requestId: c.get('requestId'),
+        ...trace(),
         method: c.req.method,
         path: c.req.path,
         status: c.res.status,
+        tookMs: Math.round(ms),
         person: c.get('person') || undefined,
       },
       'request: answered',
@@ -99,8 +102,8 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
   });
   app.onError((error, c) => answerProblem(deps, error, c as ApiContext));
   for (const route of routesOf(app)) {
-    if (PERMISSIONS[route] === undefined) {
-      throw new Error(`Route ${route} has no row in the table of rights: add it to api/permissions.ts.`);
+    if (routeNamed(route) === undefined) {
+      throw new Error(`Route ${route} has no row in the table of routes: add it to api/permissions.ts.`);
     }
   }
   return app;
@@ -142,7 +145,7 @@ function answerProblem(deps: ApiDeps, error: Error, c: ApiContext): Response {
   const problem = error instanceof ApiProblem ? error : unexpected(error);
   const entry = PROBLEMS[problem.code];
   if (entry.status >= 500) {
-    deps.log.error({ err: error, requestId: c.get('requestId'), code: problem.code }, 'request: failed');
+    deps.log.error({ err: error, ...trace(), code: problem.code }, 'request: failed');
   }
   const body: ProblemBody = {
     ...problem.members,

@@ -13,6 +13,7 @@ import {
   type LaunchInput,
   decisionUpdate,
 } from '../workflows/messages.ts';
+import { trace } from './trace.ts';
 
 const CALL_MS = 3 * SECOND_MS;
 
@@ -74,7 +75,14 @@ export function makeLauncher(
             workflowTaskTimeout: WORKFLOW_TASK_TIMEOUT_MS,
             workflowIdReusePolicy: 'ALLOW_DUPLICATE',
             staticSummary: title,
-            memo: { runbook: plan.runbook.name, environment: plan.environment, plan: planHash, requester },
+            memo: {
+              runbook: plan.runbook.name,
+              environment: plan.environment,
+              plan: planHash,
+              requester,
+              // Which request asked for it; a run that the janitor starts has none.
+              ...trace(),
+            },
           }),
         );
       } catch (error) {

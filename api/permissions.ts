@@ -1,9 +1,10 @@
 /**
- * What each route needs, and who has it. A route that is not in the table is refused when the API is composed; a
+ * The table of routes: what each needs, who has it, and against which budget it counts. A route that is not in the table is refused when the API is composed; a
  * handler that answers without having asked for the right is stopped before its answer leaves.
  */
 import type { Environment } from '../procedures/environment.ts';
 import { groupsOf, rolesOf } from '../procedures/environment.ts';
+import type { Budget } from './limits.ts';
 
 /**
  *   public     nobody is asked for a token
@@ -29,38 +30,54 @@ export type Permission =
   | 'audit'
   | 'tokens';
 
-/** Method and path, as hono has them. */
-export const PERMISSIONS: Record<string, Permission> = {
-  'GET /health/live': 'public',
-  'GET /health/ready': 'public',
-  'GET /openapi.json': 'public',
-  'GET /docs/errors': 'public',
-  'GET /v1/me': 'signed-in',
-  'GET /v1/runbooks': 'signed-in',
-  'GET /v1/runs': 'signed-in',
-  'GET /v1/leases': 'signed-in',
-  'GET /v1/tokens': 'tokens',
-  'POST /v1/tokens': 'tokens',
-  'DELETE /v1/tokens/:id': 'tokens',
-  'POST /v1/plans': 'plan',
-  'POST /v1/checks': 'start',
-  'GET /v1/plans/:plan': 'read',
-  'GET /v1/plans/:plan/undo-sheet': 'read',
-  'POST /v1/runs': 'start',
-  'GET /v1/runs/:id': 'read',
-  'GET /v1/runs/:id/events': 'read',
-  'GET /v1/runs/:id/evidence': 'evidence',
-  'GET /v1/refused': 'audit',
-  'POST /v1/runs/:id/decisions': 'decide',
-  'POST /v1/runs/:id/ready': 'decide',
-  'POST /v1/runs/:id/abort': 'abort',
-  'POST /v1/runs/:id/retry': 'steer',
-  'POST /v1/runs/:id/skip': 'steer',
-  'POST /v1/runs/:id/done': 'steer',
-  'POST /v1/runs/:id/pause': 'steer',
-  'POST /v1/runs/:id/resume': 'steer',
-  'POST /v1/runs/:id/resolve': 'resolve',
+export type Route = {
+  method: 'GET' | 'POST' | 'DELETE';
+  /** As hono has it. */
+  path: string;
+  permission: Permission;
+  /** Which budget a request counts against. */
+  limit: Budget;
 };
+
+/** Every route that there is. What is not in here is not answered, and not composed. */
+export const ROUTES: readonly Route[] = [
+  { method: 'GET', path: '/health/live', permission: 'public', limit: 'free' },
+  { method: 'GET', path: '/health/ready', permission: 'public', limit: 'free' },
+  { method: 'GET', path: '/openapi.json', permission: 'public', limit: 'free' },
+  { method: 'GET', path: '/docs/errors', permission: 'public', limit: 'free' },
+  { method: 'GET', path: '/v1/me', permission: 'signed-in', limit: 'read' },
+  { method: 'GET', path: '/v1/runbooks', permission: 'signed-in', limit: 'read' },
+  { method: 'GET', path: '/v1/runs', permission: 'signed-in', limit: 'read' },
+  { method: 'GET', path: '/v1/leases', permission: 'signed-in', limit: 'read' },
+  { method: 'GET', path: '/v1/tokens', permission: 'tokens', limit: 'read' },
+  { method: 'POST', path: '/v1/tokens', permission: 'tokens', limit: 'write' },
+  { method: 'DELETE', path: '/v1/tokens/:id', permission: 'tokens', limit: 'write' },
+  { method: 'POST', path: '/v1/plans', permission: 'plan', limit: 'write' },
+  { method: 'POST', path: '/v1/checks', permission: 'start', limit: 'write' },
+  { method: 'GET', path: '/v1/plans/:plan', permission: 'read', limit: 'read' },
+  { method: 'GET', path: '/v1/plans/:plan/undo-sheet', permission: 'read', limit: 'read' },
+  { method: 'POST', path: '/v1/runs', permission: 'start', limit: 'write' },
+  { method: 'GET', path: '/v1/runs/:id', permission: 'read', limit: 'read' },
+  { method: 'GET', path: '/v1/runs/:id/events', permission: 'read', limit: 'read' },
+  { method: 'GET', path: '/v1/runs/:id/evidence', permission: 'evidence', limit: 'read' },
+  { method: 'GET', path: '/v1/refused', permission: 'audit', limit: 'read' },
+  { method: 'POST', path: '/v1/runs/:id/decisions', permission: 'decide', limit: 'decide' },
+  { method: 'POST', path: '/v1/runs/:id/ready', permission: 'decide', limit: 'decide' },
+  { method: 'POST', path: '/v1/runs/:id/abort', permission: 'abort', limit: 'abort' },
+  { method: 'POST', path: '/v1/runs/:id/retry', permission: 'steer', limit: 'decide' },
+  { method: 'POST', path: '/v1/runs/:id/skip', permission: 'steer', limit: 'decide' },
+  { method: 'POST', path: '/v1/runs/:id/done', permission: 'steer', limit: 'decide' },
+  { method: 'POST', path: '/v1/runs/:id/pause', permission: 'steer', limit: 'decide' },
+  { method: 'POST', path: '/v1/runs/:id/resume', permission: 'steer', limit: 'decide' },
+  { method: 'POST', path: '/v1/runs/:id/resolve', permission: 'resolve', limit: 'decide' },
+];
+
+const BY_NAME = new Map(ROUTES.map((route) => [`${route.method} ${route.path}`, route]));
+
+/** The row of `METHOD PATH`; undefined where there is none. */
+export function routeNamed(name: string): Route | undefined {
+  return BY_NAME.get(name);
+}
 
 export type Role = 'viewer' | 'operator' | 'approver' | 'admin' | 'auditor';
 

@@ -323,6 +323,13 @@ export const PROBLEMS = {
     caller: 'Leave it out.',
     operator: nothing,
   },
+  TooManyRequests: {
+    status: 429,
+    title: 'Too many requests in a minute',
+    caller:
+      'Send the request again after the time in `Retry-After`. Aborting and deciding have budgets of their own.',
+    operator: 'Find out who asks in a loop; the budgets are settings of the API.',
+  },
   TooManyStreams: {
     status: 429,
     title: 'Too many event streams are open',

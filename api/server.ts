@@ -16,18 +16,31 @@ import { runJanitor } from './janitor.ts';
 import { makeLauncher } from './launcher.ts';
 import { makeIdentity, readProviders } from './oidc.ts';
 import { makeMetrics, metricsServer } from './metrics.ts';
+import { makeLimits } from './limits.ts';
+import { traceInterceptor } from './trace.ts';
 
 /** How long another process may take to migrate. */
 const MIGRATION_WAIT_MS = 60_000;
 /** How long requests in flight may take once the process is told to end. */
 const DRAIN_MS = 10_000;
 
+/** How long a request may take to arrive, with its body. What the answer takes has bounds of its own. */
+const REQUEST_MS = 15_000;
+/** How often connections that have become idle are closed while draining. */
+const IDLE_LOOK_MS = 100;
+const HEADER_BYTES_MAX = 16_384;
+/** Longer than proxies keep an idle connection, so that none of them sends into one that is just being closed. */
+const KEEP_ALIVE_MS = 75_000;
+
 const now = () => new Date();
 
 export type RunningApi = { url: string; stop(): Promise<void> };
 
-/** Starts the API. Throws where a part that it needs cannot be reached. */
-export async function startApi(config: ApiConfig): Promise<RunningApi> {
+/** Starts the API. Throws where a part that it needs cannot be reached. `requestMs` is for tests of slow clients. */
+export async function startApi(
+  config: ApiConfig,
+  { requestMs = REQUEST_MS }: { requestMs?: number } = {},
+): Promise<RunningApi> {
   const log = pino({ level: config.logLevel, base: { process: 'api' } });
   const environments = await makeEnvironments(config.environments, log);
   if (config.migrateUrl === undefined) {
@@ -43,7 +56,11 @@ export async function startApi(config: ApiConfig): Promise<RunningApi> {
     tls: temporal.tls,
     ...(temporal.apiKey === undefined ? {} : { apiKey: temporal.apiKey }),
   });
-  const client = new Client({ connection, namespace: temporal.namespace });
+  const client = new Client({
+    connection,
+    namespace: temporal.namespace,
+    interceptors: { workflow: [traceInterceptor] },
+  });
   const launcher = makeLauncher(client, { taskQueue: config.taskQueue });
   const ending = new AbortController();
   const events = makeEventHub({ store, signal: ending.signal, log });
@@ -59,6 +76,9 @@ export async function startApi(config: ApiConfig): Promise<RunningApi> {
     events,
     log,
     now,
+    limits: makeLimits({ pool, quotas: config.quotas }),
+    isProxy: config.isProxy,
+    isEnding: () => ending.signal.aborted,
   });
   const janitor = runJanitor({ store, environments, launcher, log, now }, ending.signal);
 
@@ -67,7 +87,13 @@ export async function startApi(config: ApiConfig): Promise<RunningApi> {
     hostname: config.listen.host,
     port: config.listen.port,
     createServer,
-    serverOptions: { headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 16_384 },
+    serverOptions: {
+      headersTimeout: requestMs,
+      requestTimeout: requestMs,
+      connectionsCheckingInterval: requestMs / 5,
+      maxHeaderSize: HEADER_BYTES_MAX,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+    },
   });
   await once(server, 'listening');
   const scraped = config.metricsListen && metricsServer(metrics);
@@ -82,15 +108,19 @@ export async function startApi(config: ApiConfig): Promise<RunningApi> {
     async stop() {
       log.info('api: draining');
       const closed = once(server, 'close');
+      ending.abort();
       server.close();
       scraped?.close();
       events.drain();
-      ending.abort();
-      if ('closeIdleConnections' in server) server.closeIdleConnections();
+      // A connection is idle once its answer has gone, and would be kept for the next request.
+      const idle = setInterval(() => {
+        if ('closeIdleConnections' in server) server.closeIdleConnections();
+      }, IDLE_LOOK_MS);
       const hard = setTimeout(() => {
         if ('closeAllConnections' in server) server.closeAllConnections();
       }, DRAIN_MS);
       await closed;
+      clearInterval(idle);
       clearTimeout(hard);
       await janitor;
       await connection.close();

@@ -12,6 +12,7 @@ import { pino } from 'pino';
 import { makeEventHub } from '../api/events.ts';
 import { createApi } from '../api/index.ts';
 import { makeLauncher } from '../api/launcher.ts';
+import { makeLimits } from '../api/limits.ts';
 import type { Plan } from '../procedures/plan.ts';
 import { startPostgres } from '../scripts/lib/postgres.ts';
 import { makeFolder, stopAll } from '../scripts/lib/processes.ts';
@@ -139,6 +140,7 @@ async function makeBench({ owner, client, worker, store, ending }: Parts): Promi
     events,
     log: silent,
     now: () => new Date(),
+    limits: makeLimits({ quotas: { read: 1e9, write: 1e9, decide: 1e9, abort: 1e9 } }),
   });
   const tokens = new Map<string, string>();
   for (const person of ['ana', REQUESTER]) {

@@ -106,7 +106,7 @@ const BORDERS: Record<string, { values: string[]; types: string[] }> = {
     values: ['node:', '*', 'procedures/', 'store/', 'workflows/approvals.ts', 'workflows/state.ts'],
     types: ['workflows/'],
   },
-  'store/': { values: ['node:', 'pg', 'canonicalize', 'procedures/'], types: ['workflows/'] },
+  'store/': { values: ['node:', 'pg', 'canonicalize', 'procedures/'], types: ['workflows/', 'zod'] },
   'api/': { values: ['node:', '*', 'procedures/', 'store/', 'workflows/'], types: [] },
   // Checks files without the API, so it reads the language itself (decision 5).
   'cli/commands/lint.ts': { values: ['node:', 'cli/', 'procedures/'], types: [] },

@@ -11,17 +11,18 @@ const STATUS_TEXT: Record<number, string> = {
   409: 'Not at this moment',
   413: 'Too large',
   422: 'Cannot be used',
-  429: 'Too many streams',
+  429: 'Too many requests, or streams',
   500: 'Something went wrong inside',
   503: 'A part does not answer',
 };
 
 type Answers = RouteConfig['responses'];
 
-/** The problem answers of a route, for the document. 500 and 503 are always among them. */
+/** The problem answers of a route, for the document. 500 and 503 are always among them, and 429 where a token is asked for. */
 export function problems(...statuses: number[]): Answers {
+  const limited = statuses.includes(401) ? [429] : [];
   return Object.fromEntries(
-    [...statuses, 500, 503].map((status) => [
+    [...new Set([...statuses, ...limited, 500, 503])].map((status) => [
       status,
       {
         description: STATUS_TEXT[status] ?? 'Problem',

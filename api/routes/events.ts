@@ -31,7 +31,7 @@ export function addEvents(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       responses: {
         200: { description: 'Events', content: { 'text/event-stream': { schema: z.string() } } },
         204: { description: 'The run has ended and there is nothing after the given id' },
-        ...problems(400, 401, 403, 404, 429),
+        ...problems(400, 401, 403, 404),
       },
     }),
     async (c) => {

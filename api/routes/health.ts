@@ -25,6 +25,9 @@ export function addHealth(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
     }),
     async (c) => {
       const parts = { postgresql: () => deps.store.ready(), temporal: () => deps.launcher.ready() };
+      if (deps.isEnding?.() === true) {
+        throw new ApiProblem('NotReady', 'This process is being ended: ask another one.');
+      }
       const down: string[] = [];
       await Promise.all(
         Object.entries(parts).map(async ([part, ready]) => {

@@ -197,6 +197,14 @@ create table countdown.progress (
   foreign key (run, phase) references countdown.phases
 ) with (fillfactor = 50);
 
+-- How much each token has asked within the minute. Lost with a crash, on purpose: nothing else depends on it. Its columns
+-- are those of the library that counts.
+create unlogged table countdown.limits (
+  key varchar(255) primary key,
+  points integer not null default 0,
+  expire bigint
+) with (fillfactor = 50);
+
 -- Chains of what belongs to no run, one an environment: refused attempts and tokens. They are run 0 of the journal.
 create table countdown.environment_heads (
   environment text primary key,

@@ -17,6 +17,7 @@ grant select on countdown.idempotency, countdown.tokens, countdown.environment_h
 grant insert (hash, body, person) on countdown.plans to countdown_api;
 grant insert (id, run, body), update (refused) on countdown.decisions to countdown_api;
 grant insert (hash, person, expires_at), update (revoked_at) on countdown.tokens to countdown_api;
+grant select, insert, update, delete on countdown.limits to countdown_api;
 grant execute on function
   countdown.create_run(
     text, text, text, text, text, text, text, text, timestamptz, timestamptz, timestamptz, bigint,

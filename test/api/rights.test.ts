@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { routesOf } from '../../api/index.ts';
-import { PERMISSIONS } from '../../api/permissions.ts';
+import { ROUTES } from '../../api/permissions.ts';
 import { makePlan } from '../support/plans.ts';
 import { type TestApi, makeTestApi } from './support.ts';
 
@@ -77,12 +77,21 @@ function ask(route: string, person: string | null) {
 
 describe('the table of rights', () => {
   test('has a row for each route, and no row for none', () => {
-    expect(Object.keys(PERMISSIONS).sort()).toEqual(routesOf(api.app).sort());
+    expect(ROUTES.map(({ method, path }) => `${method} ${path}`).sort()).toEqual(routesOf(api.app).sort());
   });
 
   test('names in this file who is let in where a token is needed', () => {
-    const guarded = Object.keys(PERMISSIONS).filter((route) => PERMISSIONS[route] !== 'public');
-    expect(Object.keys(LET_IN).sort()).toEqual(guarded.sort());
+    const guarded = ROUTES.filter(({ permission }) => permission !== 'public');
+    expect(Object.keys(LET_IN).sort()).toEqual(guarded.map(({ method, path }) => `${method} ${path}`).sort());
+  });
+
+  test('counts whatever asks for a token, and answers to a run against budgets of their own', () => {
+    for (const { method, path, permission, limit } of ROUTES) {
+      const ofRun = path.startsWith('/v1/runs/:id/') && method === 'POST';
+      const isAbort = path.endsWith('/abort');
+      const expected = method === 'GET' ? 'read' : isAbort ? 'abort' : ofRun ? 'decide' : 'write';
+      expect(limit, `${method} ${path}`).toBe(permission === 'public' ? 'free' : expected);
+    }
   });
 
   for (const [route, people] of Object.entries(LET_IN)) {

@@ -4,14 +4,17 @@ import { mkdtemp, rm, writeFile, mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
 import { expect } from 'vitest';
 import { z } from 'zod';
 import { makeEnvironments } from '../../store/environment-files.ts';
+import { makeIsProxy } from '../../api/address.ts';
 import { makeEventHub } from '../../api/events.ts';
 import { createApi, openApiDocument } from '../../api/index.ts';
 import { makeLauncher } from '../../api/launcher.ts';
 import type { Identity } from '../../api/oidc.ts';
+import { traceInterceptor } from '../../api/trace.ts';
+import { type Quotas, makeLimits } from '../../api/limits.ts';
 import { digest } from '../../store/digest.ts';
 import type { Plan } from '../../procedures/plan.ts';
 import type { Engine } from '../support/engine.ts';
@@ -54,8 +57,20 @@ roles: { operator: [dana], admin: [zoe], auditor: [] }
 groups: { sre: [ana, ben], owner: [olu] }
 `;
 
+/** Many tests ask as one person. */
+const PLENTY: Quotas = { read: 1e6, write: 1e6, decide: 1e6, abort: 1e6, signIn: 1e6 };
+
 /** With an engine its store, server and worker; without one nothing listens where the API looks for Temporal. */
-export async function makeTestApi(options: { engine?: Engine; now?: () => Date; identity?: Identity } = {}) {
+export async function makeTestApi(
+  options: {
+    engine?: Engine;
+    now?: () => Date;
+    /** Budgets a minute; by default more than any test uses. */
+    quotas?: Partial<Quotas>;
+    log?: Logger;
+    identity?: Identity;
+  } = {},
+) {
   const { engine } = options;
   const database = engine?.store ?? (await makeStoreDatabase());
   const folder = await mkdtemp(join(tmpdir(), 'countdown-api-'));
@@ -65,10 +80,14 @@ export async function makeTestApi(options: { engine?: Engine; now?: () => Date; 
   await writeFile(join(environmentFolder, 'vault.yaml'), PROTECTED);
   await writeFile(join(environmentFolder, 'test.yaml'), ENGINE);
   await writeFile(join(runbooks, 'hold.yaml'), RUNBOOK);
-  const log = pino({ level: process.env['COUNTDOWN_TEST_LOG'] ?? 'silent' });
+  const log = options.log ?? pino({ level: process.env['COUNTDOWN_TEST_LOG'] ?? 'silent' });
   const environments = await makeEnvironments(environmentFolder, log);
   const nowhere = Connection.lazy({ address: '127.0.0.1:1', connectTimeout: 500 });
-  const client = engine?.client ?? new Client({ connection: nowhere, namespace: 'default' });
+  const client = new Client({
+    connection: engine?.client.connection ?? nowhere,
+    namespace: engine?.client.options.namespace ?? 'default',
+    interceptors: { workflow: [traceInterceptor] },
+  });
   const launcher = makeLauncher(client, {
     taskQueue: engine?.taskQueue ?? 'nobody',
     ...(engine === undefined
@@ -88,6 +107,8 @@ export async function makeTestApi(options: { engine?: Engine; now?: () => Date; 
     log,
     now,
     ...(options.identity === undefined ? {} : { identity: options.identity }),
+    limits: makeLimits({ pool: database.apiPool, quotas: { ...PLENTY, ...options.quotas } }),
+    isProxy: makeIsProxy(['127.0.0.1', '10.0.0.0/8']),
   });
   const tokens = new Map<string, string>();
   for (const person of ['ana', 'ben', 'chi', 'dana', 'eva', 'olu', 'pia', 'zoe', 'mallory']) {

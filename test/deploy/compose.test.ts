@@ -35,7 +35,7 @@ type Compose = { services: Record<string, Service>; configs: Record<string, { co
 const compose = parse(readFileSync(join(ROOT, 'docker-compose.yml'), 'utf8'), { merge: true }) as Compose;
 const example = readFileSync(join(ROOT, 'docs/compose.env.example'), 'utf8');
 const PASSWORDS = Object.fromEntries(
-  [...example.matchAll(/^([A-Z_]+)=$/gm)].map(([, name = ''], index) => [name, `secret${index}`]),
+  [...example.matchAll(/^([A-Z_]+)=$/gm)].map(([, name = ''], index) => [name, `k7Qz2mXv9Lw4Tb6N${index}`]),
 );
 
 /** `${NAME:?why}` as compose fills it in. */

@@ -3,12 +3,10 @@
  * suite's Temporal (in a namespace of its own, since workflow ids are `run/N`) and PostgreSQL, with few rows and a short
  * watch, so that a launch takes seconds.
  */
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { Connection } from '@temporalio/client';
-import { msToTs } from '@temporalio/common/lib/time.js';
 import { makeClient } from '../../cli/client.ts';
 import type { Client } from '../../cli/client.ts';
 import { ApiError } from '../../cli/errors.ts';
@@ -23,13 +21,12 @@ import type { Stack } from '../../scripts/lib/stack.ts';
 import { workflowBundle } from './bundle.ts';
 import { dropTargetTables, setMode } from './launch-world-looks.ts';
 import { postgresUrl } from './postgres.ts';
-import { temporalAddress } from './temporal.ts';
+import { makeNamespace, temporalAddress } from './temporal.ts';
 
 const ROWS = 3_000;
 const LAUNCH_MS = 90_000;
 const WRITE_MS = 20_000;
 const LOOK_MS = 50;
-const NAMESPACE_MS = 30_000;
 const EVENTUALLY_MS = 30_000;
 
 export const REQUESTER = 'dana';
@@ -197,31 +194,6 @@ export async function eventually(
 
 export function hasEnded(run: RunDetailWire): boolean {
   return isTerminal(run.state) || run.state === 'stuck';
-}
-
-/** A namespace of its own, ready for workflows. */
-async function makeNamespace(address: string): Promise<string> {
-  const namespace = `launch-${randomBytes(6).toString('hex')}`;
-  const connection = await Connection.connect({ address });
-  try {
-    await connection.workflowService.registerNamespace({
-      namespace,
-      workflowExecutionRetentionPeriod: msToTs('1 day'),
-    });
-    const deadline = Date.now() + NAMESPACE_MS;
-    for (;;) {
-      try {
-        await connection.workflowService.listWorkflowExecutions({ namespace, pageSize: 1 });
-        return namespace;
-      } catch (error) {
-        // The server's parts learn of a new namespace one after the other.
-        if (Date.now() > deadline) throw error;
-        await pause(LOOK_MS);
-      }
-    }
-  } finally {
-    await connection.close();
-  }
 }
 
 /** The shipped runbook, quicker. Throws where its text has changed so that it cannot be. */

@@ -9,7 +9,11 @@ import type { ApiStore, WorkerStore } from '../../store/types.ts';
 import { makeDatabase, postgresUrl } from './postgres.ts';
 
 /** The logins of all test databases: roles belong to the cluster. */
-const LOGINS = { apiPassword: 'api', workerPassword: 'worker', suffix: 'test' };
+const LOGINS = {
+  apiPassword: 'a-password-of-tests-alone',
+  workerPassword: 'another-password-of-tests',
+  suffix: 'test',
+};
 /** Advisory lock in database `postgres`, which every test process can reach. */
 const LOCK = 7_265_004_412;
 
@@ -20,6 +24,8 @@ export type StoreDatabase = AsyncDisposable & {
   workerUrl: string;
   api: ApiStore;
   worker: WorkerStore;
+  /** The pool of the API's role. */
+  apiPool: Pool;
   /** The superuser's pool: for looking behind the store. */
   owner: Pool;
 };
@@ -45,6 +51,7 @@ export async function makeStoreDatabase(): Promise<StoreDatabase> {
     workerUrl,
     api: makeApiStore(pools.api),
     worker: makeWorkerStore(pools.worker),
+    apiPool: pools.api,
     owner: pools.owner,
     async [Symbol.asyncDispose]() {
       await Promise.all(Object.values(pools).map((pool) => pool.end()));
