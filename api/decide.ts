@@ -42,7 +42,7 @@ export async function decide(
     );
   }
   if (isTerminal(run.state)) {
-    return refuse('AlreadyEnded', `run ${run.run} is ${run.state}. Your answer was not counted.`);
+    return refuse('AlreadyEnded', endedSentence(run, asked.kind));
   }
   const decision: Decision = {
     ...asked,
@@ -98,7 +98,13 @@ export async function settle(
 async function closed(store: ApiStore, decision: Decision): Promise<never> {
   const now = await store.run(decision.run);
   if (now === undefined || !isTerminal(now.state)) throw noWorker(decision);
-  throw new ApiProblem('AlreadyEnded', `run ${now.run} is ${now.state}. Your answer was not counted.`);
+  throw new ApiProblem('AlreadyEnded', endedSentence(now, decision.kind));
+}
+
+/** Votes are counted; everything else changes something. */
+function endedSentence({ run, state }: Pick<RunDetail, 'run' | 'state'>, kind: Decision['kind']): string {
+  const isVote = kind === 'approve' || kind === 'reject';
+  return `run ${run} has ended: it is ${state}. ${isVote ? 'Your answer was not counted' : 'Nothing was changed'}.`;
 }
 
 function noWorker(decision: Decision): ApiProblem {

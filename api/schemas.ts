@@ -330,6 +330,10 @@ export const RunDetailAnswer = z
         progress: z.record(z.string(), jsonValue).nullable(),
         startedAt: z.string().nullable(),
         endedAt: z.string().nullable(),
+        /** When its latest attempt began, in whichever direction. */
+        actAt: z.string().nullable(),
+        /** When the worker that is at it was last heard of. */
+        newsAt: z.string().nullable(),
         undo: z.string().nullable(),
         wait: z.string().nullable(),
         expectedMs: z.number(),
@@ -358,7 +362,10 @@ export const RunDetailAnswer = z
         door: z.string(),
         reason: z.string().nullable(),
         at: z.string(),
+        /** It had an effect. */
         counted: z.boolean(),
+        /** `Counted`, `AlreadyCounted`, `Accepted`, or the code of its refusal; null while it is not delivered. */
+        result: z.string().nullable(),
       }),
     ),
     targets: z.array(

@@ -196,7 +196,7 @@ export function runDetailAnswer(
     recovery: read.recovery ?? null,
     abort: { allowed: !isLeaving && !isPast, undoes: back.phases, undoMs: back.undoMs },
     steps: plan.steps.map(({ id, kind, effect, phases }) => ({ id, kind, effect, phases })),
-    phases: run.phases.map(({ actAt: _act, isOwed: _owed, runMs, undoMs: _undoMs, ...phase }) => {
+    phases: run.phases.map(({ isOwed: _owed, runMs, undoMs: _undoMs, ...phase }) => {
       const inPlan = planned.get(phase.phase);
       return {
         ...phase,
@@ -206,18 +206,31 @@ export function runDetailAnswer(
       };
     }),
     approvals: run.approvals.map((approval) => approvalAnswer(run, approval, read.environment)),
-    decisions: run.decisions.map(({ id, kind, subject, person, door: via, reason, at, counted }) => ({
-      id,
-      kind,
-      subject,
-      person,
-      door: via,
-      reason,
-      at,
-      counted,
-    })),
+    decisions: run.decisions.map((decision) => {
+      const { id, kind, subject, person, door: via, reason, at } = decision;
+      const result = resultOf(decision, run.decisions);
+      const counted = result === 'Counted' || result === 'Accepted';
+      return { id, kind, subject, person, door: via, reason, at, counted, result };
+    }),
     targets: run.targets,
   };
+}
+
+/** What became of a decision: its refusal, or that it counted; null while nothing is known. Who votes twice counts once. */
+function resultOf(decision: RunDetail['decisions'][number], all: RunDetail['decisions']): string | null {
+  if (decision.refused !== null) return decision.refused;
+  if (!decision.counted) return null;
+  if (decision.kind !== 'approve' && decision.kind !== 'reject') return 'Accepted';
+  const first = all.find(
+    ({ counted, kind, subject, person, evidence, breakGlass }) =>
+      counted &&
+      kind === decision.kind &&
+      subject === decision.subject &&
+      person === decision.person &&
+      evidence === decision.evidence &&
+      breakGlass === decision.breakGlass,
+  );
+  return first === undefined || first.id === decision.id ? 'Counted' : 'AlreadyCounted';
 }
 
 function approvalAnswer(run: RunDetail, approval: ApprovalView, environment: Environment) {

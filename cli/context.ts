@@ -1,7 +1,7 @@
 /** What a command gets: its terminal, its settings, its client. */
 import { type Access, type Client, makeClient } from './client.ts';
 import { UsageError } from './errors.ts';
-import type { Style } from './view/style.ts';
+import { type Style, retyped } from './view/style.ts';
 
 export type Terminal = {
   out: {
@@ -30,12 +30,24 @@ export type CommandContext = {
   say(text: string): void;
 };
 
+/** How people call this command here, where that is not by its name: npm says so to what it starts. */
+export function commandOf(variables: Terminal['variables']): string | undefined {
+  const { npm_command: npm, npm_lifecycle_event: script } = variables;
+  if (npm === 'exec') return 'npx countdown';
+  return (npm === 'run' || npm === 'run-script') && script === 'countdown'
+    ? 'npm run -s countdown --'
+    : undefined;
+}
+
 export function makeContext(terminal: Terminal, options: { format: Format; ascii: boolean }): CommandContext {
   const isLive = terminal.out.isTTY === true;
   const { variables } = terminal;
+  const command = commandOf(variables);
   const style: Style = {
     ascii: options.ascii,
     colour: isLive && (variables['NO_COLOR'] ?? '') === '' && variables['TERM'] !== 'dumb',
+    isWhole: !isLive,
+    ...(command === undefined ? {} : { command }),
   };
   const access = (): Access => {
     const [url, token] = [variables['COUNTDOWN_URL'], variables['COUNTDOWN_TOKEN']];
@@ -62,7 +74,7 @@ export function makeContext(terminal: Terminal, options: { format: Format; ascii
           : JSON.stringify(value, null, options.format === 'json' ? 2 : 0);
       terminal.out.write(`${text}\n`);
     },
-    say: (text) => void terminal.err.write(`${text}\n`),
+    say: (text) => void terminal.err.write(`${retyped(style, text)}\n`),
   };
 }
 

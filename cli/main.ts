@@ -11,9 +11,10 @@ import { ready, run } from './commands/run.ts';
 import { token } from './commands/token.ts';
 import { undoSheet } from './commands/undo-sheet.ts';
 import { watch } from './commands/watch.ts';
-import { type Format, type Terminal, makeContext } from './context.ts';
+import { type Format, type Terminal, commandOf, makeContext } from './context.ts';
 import { UsageError, exitCodeOfError, renderError } from './errors.ts';
 import { EXIT } from './exit-codes.ts';
+import { retyped, safe } from './view/style.ts';
 
 export const COMMANDS: Record<string, Command> = {
   plan,
@@ -51,7 +52,9 @@ export async function main(args: readonly string[], terminal: Terminal): Promise
     if (command === undefined) throw new UsageError(unknownCommand(name));
     return await runCommand(command, rest, terminal);
   } catch (error) {
-    terminal.err.write(`${renderError(error)}\n`);
+    const command = commandOf(terminal.variables);
+    const text = renderError(error);
+    terminal.err.write(`${command === undefined ? text : retyped({ command }, text)}\n`);
     return exitCodeOfError(error);
   }
 }
@@ -72,11 +75,23 @@ async function runCommand(command: Command, args: string[], terminal: Terminal):
     return EXIT.succeeded;
   }
   if (positionals.length < command.takes.least || positionals.length > command.takes.most) {
-    throw new UsageError(`${positionals.length} arguments were given. Write: countdown ${command.usage}`);
+    throw new UsageError(`${countText(command, positionals)} Write: countdown ${command.usage}`);
   }
   const format = hasFolder ? 'text' : formatOf(values['output']);
   const context = makeContext(terminal, { format, ascii: values['ascii'] === true });
   return command.run(context, positionals, values);
+}
+
+/** Which argument is missing, or is one too many. */
+function countText({ usage, takes }: Command, given: readonly string[]): string {
+  const extra = given[takes.most];
+  if (extra !== undefined) return `'${safe(extra).slice(0, 40)}' is one argument too many.`;
+  // `reject RUN STEP 'reason'`: what stands behind the verb, up to what may be left out.
+  const [verb = '', ...names] = (usage.split(/ (?=\[|--|\|)/)[0] ?? '').split(' ');
+  const missing = names.slice(given.length, takes.least).join(' and ');
+  return missing.includes(' and ')
+    ? `${missing} are missing: ${verb} needs them.`
+    : `${missing === '' ? 'An argument' : missing} is missing: ${verb} needs it.`;
 }
 
 function parse(args: string[], options: ParseArgsOptionsConfig, command: Command) {

@@ -3,12 +3,18 @@ import { type Access, makeClient } from './client.ts';
 import { ApiError } from './errors.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { eventLine } from './view/event.ts';
+import { hintLines } from './view/hints.ts';
 import { runLines } from './view/run.ts';
 import { COLUMNS_MAX, type Style, widthOf } from './view/style.ts';
+import { silencesOf, waitsOf } from './view/waits.ts';
 import type { EventWire, RunDetailWire } from './wire.ts';
 
 const REDRAW_MS = 1_000;
 const LOOK_AGAIN_MS = 250;
+/** A decision that no worker has taken makes no event, so the run is read this often anyway. */
+const LOOK_ANYWAY_MS = 5_000;
+/** As wide as the time of an event. */
+const SET_IN = ' '.repeat(10);
 const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 5_000;
 
@@ -53,10 +59,17 @@ export async function watchRun(options: WatchOptions): Promise<Watched> {
   let skewMs = 0;
   let isAsking = false;
   const draw = () => {
-    if (last !== null && !isAsking) screen.draw(last, new Date(Date.now() + skewMs));
+    if (last === null || isAsking) return;
+    const now = new Date(Date.now() + skewMs);
+    screen.draw(last, now);
+    screen.tell(last, now);
   };
   const read = async (): Promise<number | undefined> => {
-    const run = await client.run(options.run);
+    const run = await client.run(options.run).catch((error: unknown) => {
+      // A connection that was never there is not lost: the address is wrong, or nothing runs there.
+      if (last === null) leaving.abort(error);
+      throw error;
+    });
     last = run;
     skewMs = Date.parse(run.at) - Date.now();
     draw();
@@ -75,9 +88,13 @@ export async function watchRun(options: WatchOptions): Promise<Watched> {
   };
   const clock = setInterval(draw, REDRAW_MS);
   try {
-    const code = await follow(client, options, leaving.signal, read, (event) => screen.event(event));
+    const code = await follow(client, options, leaving.signal, read, (event) => {
+      screen.event(event);
+      if (last !== null) screen.tell(last, new Date(Date.now() + skewMs));
+    });
     if (last !== null && code !== undefined) screen.end(last);
     if (code !== undefined) return { exitCode: code, run: last };
+    if (leaving.signal.reason instanceof ApiError) throw leaving.signal.reason;
     return { exitCode: leaving.signal.reason === 'timeout' ? EXIT.timeout : EXIT.left, run: last };
   } finally {
     clearInterval(clock);
@@ -105,6 +122,7 @@ async function follow(
     const reader = makeReader(read, (code) => {
       if (!isLine || code === undefined || code === EXIT.stuck) connection.abort();
     });
+    const looks = setInterval(() => reader.wanted(), LOOK_ANYWAY_MS);
     try {
       reader.wanted();
       for await (const event of client.events(
@@ -135,6 +153,8 @@ async function follow(
       wasLost = true;
       await pause(retryMs, signal);
       retryMs = Math.min(RETRY_MS_MAX, retryMs * 2);
+    } finally {
+      clearInterval(looks);
     }
   }
   return undefined;
@@ -187,6 +207,8 @@ function makeReader(read: () => Promise<number | undefined>, onEnd: (code: numbe
 function makeScreen(options: WatchOptions) {
   const { out, style, mode } = options;
   let drawn = 0;
+  let seq = 0;
+  const told = new Set<string>();
   const render = (run: RunDetailWire, now: Date, isWatching: boolean) =>
     runLines(run, style, { now, isWatching, hasHints: options.hasHints !== false });
   return {
@@ -203,11 +225,27 @@ function makeScreen(options: WatchOptions) {
       const columns = out.columns ?? COLUMNS_MAX;
       drawn = lines.reduce((sum, line) => sum + Math.max(1, Math.ceil(widthOf(line) / columns)), 0);
     },
+    /** Where nothing is drawn again: once what the run waits for, who can answer and how, and what does not answer. */
+    tell(run: RunDetailWire, now: Date) {
+      // What led to a wait stands above it.
+      if (mode !== 'lines' || seq < run.head.seq) return;
+      const waits = waitsOf(run, style).map(({ key, text, hints }) => ({
+        key,
+        lines: [text, ...(options.hasHints === false ? [] : hintLines(hints))],
+      }));
+      const silences = silencesOf(run, now).map(({ key, text }) => ({ key, lines: [text] }));
+      for (const { key, lines } of [...waits, ...silences]) {
+        if (told.has(key)) continue;
+        told.add(key);
+        out.write(lines.map((line) => `${SET_IN}${line}\n`).join(''));
+      }
+    },
     /** What follows stands below the view; the next drawing begins a new one. */
     forget() {
       drawn = 0;
     },
     event(event: EventWire) {
+      if (event.id !== null) seq = Number(event.id);
       if (mode === 'jsonl') out.write(`${JSON.stringify(event)}\n`);
       if (mode !== 'lines') return;
       const line = eventLine(event, style);

@@ -90,13 +90,16 @@ export type PhaseWire = {
   progress: Record<string, unknown> | null;
   startedAt: string | null;
   endedAt: string | null;
+  /** When its latest attempt began, in whichever direction. */
+  actAt?: string | null;
+  /** When the worker that is at it was last heard of. */
+  newsAt?: string | null;
   undo: string | null;
   wait: string | null;
   expectedMs: number;
 };
 
 export type ApprovalWire = {
-  phase: string;
   step: string;
   state: 'open' | 'granted' | 'rejected' | 'expired' | 'voided';
   evidence: string;
@@ -137,7 +140,10 @@ export type RunDetailWire = RunWire & {
     door: string;
     reason: string | null;
     at: string;
+    /** It had an effect. */
     counted: boolean;
+    /** Counted, AlreadyCounted, Accepted, or the code of its refusal; null while it is not delivered. */
+    result?: string | null;
   }[];
   targets: { target: string; equal: boolean | null }[];
 };

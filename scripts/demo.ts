@@ -15,10 +15,27 @@ import { parseArgs } from 'node:util';
 import type { ParseArgsOptionsConfig } from 'node:util';
 import { exitCodeOfError, renderError } from '../cli/errors.ts';
 import { EXIT } from '../cli/exit-codes.ts';
-import { runDemo } from './lib/demo.ts';
+import { ApiProblem } from '../api/problems.ts';
+import { checkFailAt, runDemo } from './lib/demo.ts';
 import { onInterrupt, stopAll } from './lib/processes.ts';
 
 const USAGE = `usage: npm run demo -- [--yes] [--fail-at STEP[/PHASE]] [--keep] [--ascii]`;
+
+const HELP = `${USAGE}
+
+Starts everything on this machine, moves the example application from SQLite to PostgreSQL while it is written to,
+asks you for the two approvals as people of the demo, and says what became of every write.
+
+  -y, --yes               give the approvals as two people of the demo instead of asking; needed without a terminal
+  --fail-at STEP[/PHASE]  make that phase fail after its effect and watch the rollback, as --fail-at database/switch;
+                          a step alone means its last phase, an unknown name lists those there are
+  --keep                  leave everything running afterwards, with addresses and tokens, until Ctrl-C
+  --ascii                 words instead of symbols
+  -h, --help              this text
+
+Exit codes: 0 succeeded, 1 an acknowledged write is missing or something did not start, 2 usage, 3 rolled back (verified),
+5 stopped, 6 stopped by a rejection or an expiry, 7 stuck, 8 rolled back (not verified), 130 Ctrl-C.
+`;
 
 const LEAVE_MS = 3_000;
 
@@ -41,8 +58,14 @@ async function main(): Promise<number> {
     return EXIT.usage;
   }
   if (values.help) {
-    process.stdout.write(`${USAGE}\n`);
+    process.stdout.write(HELP);
     return EXIT.succeeded;
+  }
+  const failAt = values['fail-at'];
+  const refusal = failAt === undefined ? undefined : await refusalOf(failAt);
+  if (refusal !== undefined) {
+    process.stderr.write(`${refusal} Nothing was started.\n`);
+    return EXIT.usage;
   }
   const isTerminal = process.stdin.isTTY && process.stdout.isTTY;
   if (!values.yes && !isTerminal) {
@@ -65,7 +88,7 @@ async function main(): Promise<number> {
       yes: values.yes,
       keep: values.keep,
       ascii: values.ascii,
-      failAt: values['fail-at'],
+      failAt,
       signal: leaving.signal,
     });
   } catch (error) {
@@ -75,5 +98,18 @@ async function main(): Promise<number> {
   } finally {
     ended.resolve();
     if (!leaving.signal.aborted) release();
+  }
+}
+
+/** Why this phase cannot fail; undefined where it can. Said before anything is started. */
+async function refusalOf(failAt: string): Promise<string | undefined> {
+  if (failAt.trim() === '')
+    return 'error Usage  --fail-at names no phase: write it as --fail-at database/switch.';
+  try {
+    await checkFailAt(failAt);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof ApiProblem)) throw error;
+    return `error ${error.code}  ${error.message}`;
   }
 }

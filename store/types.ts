@@ -159,6 +159,8 @@ export type PhaseView = {
   endedAt: string | null;
   /** When its latest intent of any direction was written. */
   actAt: string | null;
+  /** When the worker that is at it was last heard of: its latest intent, or its latest progress. */
+  newsAt: string | null;
   /** What it is expected to take, fixed when the run was made; `undoMs` null where it has no undo. */
   runMs: number;
   undoMs: number | null;
@@ -242,7 +244,8 @@ export type RunDetail = RunView & {
   followUps: { followUp: string; run: number; state: RunState; dueAt: string | null }[];
   phases: PhaseView[];
   approvals: ApprovalView[];
-  decisions: (Decision & { at: string; counted: boolean })[];
+  /** `refused` is the code with which the workflow refused it; neither counted nor refused is not delivered. */
+  decisions: (Decision & { at: string; counted: boolean; refused: string | null })[];
   targets: { target: string; before: string | null; after: string | null; equal: boolean | null }[];
 };
 

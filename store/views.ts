@@ -26,6 +26,7 @@ const PHASES = `select json_agg(json_build_object(
     'phase', p.phase, 'step', p.step, 'title', p.title, 'effect', p.effect, 'state', p.state, 'verdict', p.verdict,
     'summary', p.summary, 'error', p.error, 'try', p.try, 'waitingFor', p.waiting_for, 'progress', g.body,
     'startedAt', ${iso('p.started_at')}, 'endedAt', ${iso('p.ended_at')}, 'actAt', ${iso('p.act_at')},
+    'newsAt', ${iso('greatest(p.act_at, g.at)')},
     'runMs', p.run_ms, 'undoMs', p.undo_ms, 'isOwed', countdown.is_owed(p)) order by p.ordinal)
   from countdown.phases p
   left join countdown.progress g on g.run = p.run and g.phase = p.phase and g.at >= p.act_at
@@ -37,7 +38,7 @@ const APPROVALS = `select json_agg(json_build_object(
   from countdown.approvals a where a.run = r.run`;
 
 const DECISIONS = `select json_agg(json_build_object(
-    'body', d.body, 'at', ${iso('d.at')}, 'counted', d.seq is not null and d.refused is null) order by d.at, d.id)
+    'body', d.body, 'at', ${iso('d.at')}, 'counted', d.seq is not null and d.refused is null, 'refused', d.refused) order by d.at, d.id)
   from countdown.decisions d where d.run = r.run`;
 
 const TARGETS = `select json_agg(json_build_object('target', f.target, 'before', b.body, 'after', e.body) order by f.target)
@@ -58,7 +59,9 @@ type Detail = {
   view: RunView;
   phases: RunDetail['phases'] | null;
   approvals: RunDetail['approvals'] | null;
-  decisions: { body: RunDetail['decisions'][number]; at: string; counted: boolean }[] | null;
+  decisions:
+    | { body: RunDetail['decisions'][number]; at: string; counted: boolean; refused: string | null }[]
+    | null;
   targets: { target: string; before: Print; after: Print }[] | null;
   follows: RunDetail['follows'];
   followUps: RunDetail['followUps'] | null;
@@ -79,7 +82,7 @@ export async function readRun(pool: Pool, run: number): Promise<RunDetail | unde
     ...found.view,
     phases: found.phases ?? [],
     approvals: found.approvals ?? [],
-    decisions: (found.decisions ?? []).map(({ body, at, counted }) => ({ ...body, at, counted })),
+    decisions: (found.decisions ?? []).map(({ body, ...row }) => ({ ...body, ...row })),
     follows: found.follows,
     followUps: found.followUps ?? [],
     targets: (found.targets ?? []).map(({ target, before, after }) => compared(target, before, after)),

@@ -271,7 +271,11 @@ function checkQuorum(plan: Plan, environment: Environment, requester: string): v
 }
 
 /** The phase that fails after its effect. Throws FaultRefused. */
-function faultOf(plan: Plan, environment: Environment, failAt: string | undefined): string | null {
+export function faultOf(
+  plan: Plan,
+  environment: Pick<Environment, 'environment' | 'protected'>,
+  failAt: string | undefined,
+): string | null {
   if (failAt === undefined) return null;
   const refuse = (detail: string) =>
     new ApiProblem('FaultRefused', detail, { errors: [{ pointer: '/failAt', detail: `found '${failAt}'` }] });

@@ -1,9 +1,9 @@
 /** `countdown approve`, `reject`, `abort`, `retry`, `skip`, `done`, `resolve`: what people say to a run. */
 import { readFile } from 'node:fs/promises';
 import { type CommandContext, runNumber } from '../context.ts';
-import { UsageError } from '../errors.ts';
+import { ApiError, UsageError } from '../errors.ts';
 import { EXIT } from '../exit-codes.ts';
-import { duration, plural } from '../view/style.ts';
+import { duration, plainRunWord, plural } from '../view/style.ts';
 import type { DecisionWire, RunDetailWire } from '../wire.ts';
 import { type Command, stringOf } from './command.ts';
 
@@ -42,6 +42,7 @@ async function vote(
   const { step, decision, reason, breakGlass } = said;
   const client = context.client();
   const run = await client.run(number);
+  checkOpen(run, 'It asks for no approval any more.');
   const name = step ?? onlyOpen(run);
   // The last one of the step, open or not: what is early or late is for the run to say.
   const asked = run.approvals.findLast((approval) => approval.step === name);
@@ -54,6 +55,17 @@ async function vote(
     ...(breakGlass ? { breakGlass } : {}),
   });
   return tell(context, answer);
+}
+
+/** A run that has ended takes no answer, and says so before anything is asked. */
+function checkOpen({ run, endedAt, ...state }: RunDetailWire, what: string): void {
+  if (endedAt === null) return;
+  throw new ApiError({
+    status: 409,
+    code: 'AlreadyEnded',
+    detail: `run ${run} has ended: it is ${plainRunWord(state)}. ${what}`,
+    hint: `look at it: countdown show ${run}`,
+  });
 }
 
 function onlyOpen(run: RunDetailWire): string {
@@ -76,6 +88,7 @@ export const abort: Command = {
   async run(context, [number, reason], values) {
     const client = context.client();
     const run = await client.run(runNumber(number));
+    checkOpen(run, 'There is nothing to abort.');
     if (!(await isSure(context, run, stringOf(values, 'confirm')))) {
       context.say(`run ${run.run} was not aborted.`);
       return EXIT.clientError;

@@ -16,6 +16,7 @@ import { UsageError, keepLines } from '../errors.ts';
 import { EXIT } from '../exit-codes.ts';
 import { plural, safe } from '../view/style.ts';
 import { type Command, type Values, readParams, stringOf } from './command.ts';
+import { isPath } from './plan.ts';
 
 const FILES_MAX = 1_000;
 
@@ -84,8 +85,7 @@ async function lintAll(context: CommandContext, names: string[], values: Values)
 
 /** A name stands for a file of the folder, anything that looks like a path for itself. */
 async function readText(name: string, folder: string, what: Finding['kind']): Promise<Read> {
-  const isPath = /[/\\]|\.ya?ml$/.test(name);
-  const file = isPath ? name : join(folder, `${name}.yaml`);
+  const file = isPath(name) ? name : join(folder, `${name}.yaml`);
   try {
     return { file, bytes: await readFile(file) };
   } catch (error) {

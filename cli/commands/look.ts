@@ -50,17 +50,40 @@ export const evidence: Command = {
       context.terminal.out.write(`${JSON.stringify(found, null, 2)}\n`);
       return EXIT.succeeded;
     }
-    await mkdir(folder, { recursive: true });
     const files: Record<string, string> = {
       'run.json': `${JSON.stringify({ run: found.run, head: found.head }, null, 2)}\n`,
       'plan.json': `${JSON.stringify(found.plan, null, 2)}\n`,
       'journal.jsonl': found.rows.map((row) => `${JSON.stringify(row)}\n`).join(''),
       ...(found.undoSheet === null ? {} : { 'undo-sheet.txt': found.undoSheet }),
     };
-    for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
+    await writeInto(folder, files);
     context.terminal.out.write(
       `${folder}: ${plural(found.rows.length, 'row')}, head ${found.head.hash.slice(0, 12)}\n`,
     );
     return EXIT.succeeded;
   },
+};
+
+/** Throws UsageError where the folder cannot be made or written to. */
+async function writeInto(folder: string, files: Record<string, string>): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true });
+    for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
+    const found = FOUND[code] ?? `cannot be written to (${code})`;
+    throw new UsageError(`${folder} ${found}, expected a folder for files: name a new one.`, {
+      cause: error,
+    });
+  }
+}
+
+const FOUND: Record<string, string> = {
+  EEXIST: 'is a file',
+  ENOTDIR: 'lies below a file',
+  EISDIR: 'holds folders of those names',
+  EACCES: 'may not be written to by you',
+  EPERM: 'may not be written to by you',
+  EROFS: 'is on a file system that is read-only',
+  ENOSPC: 'has no room left',
 };

@@ -52,10 +52,22 @@ export async function inFile<T>(path: string, call: () => Promise<T>): Promise<T
 /** What a plan or a check is made of. Throws UsageError where the environment is missing, or the file cannot be read. */
 export async function planRequest(runbook: string, values: Values) {
   const environment = needed(values, 'env', 'name the environment, as --env demo');
-  const isFile = /[/\\]|\.ya?ml$/.test(runbook);
+  const isFile = isPath(runbook);
   const params = readParams(values);
   const source = isFile ? { text: await textOf(runbook) } : runbook;
   return { runbook: source, environment, params };
+}
+
+/**
+ * Whether an argument is the path of a file; else it is a name. Throws UsageError for the name of a file that is no YAML:
+ * names have no dots.
+ */
+export function isPath(name: string): boolean {
+  if (/[/\\]|\.ya?ml$/.test(name)) return true;
+  if (!name.includes('.')) return false;
+  throw new UsageError(
+    `${name} is no YAML file: give the path of a .yaml file, or a name without an ending.`,
+  );
 }
 
 async function textOf(path: string): Promise<string> {

@@ -5,7 +5,7 @@ import { type CommandContext, readDuration, runNumber } from '../context.ts';
 import { UsageError } from '../errors.ts';
 import { EXIT } from '../exit-codes.ts';
 import { planLines } from '../view/plan.ts';
-import { safe, stamp } from '../view/style.ts';
+import { safe, stamp, typed } from '../view/style.ts';
 import type { PlanWire, StartedWire } from '../wire.ts';
 import { type Command, type Values, stringOf } from './command.ts';
 import { makePlan } from './plan.ts';
@@ -36,8 +36,12 @@ export const run: Command = {
     }
     const key = stringOf(values, 'key') ?? randomUUID();
     const started = await context.client().start({ plan: plan.plan, ...wishes(values) }, key);
-    if (values['watch'] === true) return watchFromCommand(context, started.run, values);
-    context.answer(() => [`${startedText(started)} Look at it:  countdown watch ${started.run}`], started);
+    if (values['watch'] === true) {
+      context.say(startedText(started));
+      return watchFromCommand(context, started.run, values);
+    }
+    const look = typed(context.style, `watch ${started.run}`);
+    context.answer(() => [`${startedText(started)} Look at it:  ${look}`], started);
     return EXIT.succeeded;
   },
 };
@@ -75,14 +79,29 @@ function startedText({ run: number, state, dueAt, waitingFor }: StartedWire): st
 }
 
 async function planNamed(context: CommandContext, name: string, values: Values): Promise<PlanWire> {
-  if (/^[0-9a-f]{12,64}$/.test(name) && stringOf(values, 'env') === undefined)
-    return context.client().plan(name);
+  if (/^[0-9a-f]{12,64}$/.test(name)) {
+    const plan = await context.client().plan(name);
+    checkPlanned(plan, values);
+    return plan;
+  }
   if (context.terminal.ask === undefined) {
     throw new UsageError(
-      `Without a terminal run takes only the name of a plan, not '${name}': make it with countdown plan.`,
+      `Without a terminal run takes only the name of a plan, its first 12 digits, not '${name}': make it with ${typed(context.style, `plan ${name} --env ${stringOf(values, 'env') ?? 'ENVIRONMENT'}`)}`,
     );
   }
   return makePlan(context, name, values);
+}
+
+/** A plan says where and with which params. Throws UsageError where the options say something else. */
+function checkPlanned({ plan, environment }: PlanWire, values: Values): void {
+  const name = plan.slice(0, 12);
+  const env = stringOf(values, 'env');
+  if (env !== undefined && env !== environment)
+    throw new UsageError(
+      `Plan ${name} is for ${environment}, not ${env}: leave --env out, or plan for ${env}.`,
+    );
+  if (values['param'] !== undefined)
+    throw new UsageError(`Plan ${name} has its params already: leave --param out, or make another plan.`);
 }
 
 /** On a terminal a person types the environment's name; elsewhere the plan's name is the confirmation. */

@@ -18,16 +18,15 @@ export function eventLine(event: EventWire, style: Style): string | null {
       verified: data['verified'] === true,
       notVerified: Array.isArray(data['notVerified']) ? data['notVerified'].map(String) : [],
     };
-    return join(style, `${at}run  ${runWord({ ...style, colour: false }, run)}`, [
-      text('verdict'),
-      text('because'),
-    ]);
+    // What people ended had found nothing wrong, and was no pass either.
+    const verdict = state !== 'succeeded' && text('verdict') === 'pass' ? null : text('verdict');
+    return join(style, `${at}run  ${runWord({ ...style, colour: false }, run)}`, [verdict, text('because')]);
   }
   if (event.event === 'phase') {
     const [phase, state] = [text('phase'), text('state')];
     if (phase === null || state === null || !isPhaseState(state) || phase.startsWith('@')) return null;
-    const head = `${at}${phaseMark({ ...style, colour: false }, state)}${phase.padEnd(22)} ${state}`;
     const isEnd = !['running', 'undoing', 'waiting'].includes(state);
+    const head = `${at}${phaseMark({ ...style, colour: false }, state, isEnd ? text('verdict') : null)}${phase.padEnd(22)} ${state}`;
     const error = data['error'];
     const message =
       typeof error === 'object' && error !== null && 'message' in error ? String(error.message) : null;

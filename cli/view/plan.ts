@@ -15,6 +15,7 @@ import {
   safe,
   span,
   twoParts,
+  typed,
   wrapped,
 } from './style.ts';
 
@@ -40,7 +41,7 @@ export function planLines(plan: PlanWire, style: Style): string[] {
       : []),
     'Read now, not part of the plan:',
     ...nowLines(plan, style),
-    `Nothing was changed. Start it:  countdown run ${name} --watch`,
+    `Nothing was changed. Start it:  ${typed(style, `run ${name} --watch`)}`,
   ];
 }
 
@@ -105,7 +106,9 @@ function tableLines(plan: PlanWire, style: Style): string[] {
 
 /** What the runbook has and this plan has not, with the reason. */
 function leftOutLines({ leftOut }: PlanWire, style: Style): string[] {
-  return leftOut.map(({ id, kind, because }) => cut(style, `Left out    ${id}  ${kind}  ${because}`, 105));
+  return leftOut.flatMap(({ id, kind, because }) =>
+    wrapped(style, `Left out    ${id}  ${kind}  ${because}`, COLUMNS_MAX, LABEL_WIDTH),
+  );
 }
 
 function laterLines({ followUps = [] }: PlanWire): string[] {
@@ -120,7 +123,7 @@ export function emergencyLines({ emergency }: { emergency?: EmergencyWire | null
   if (emergency === undefined || emergency === null) return [];
   const { freezes, reason } = emergency;
   const text = `Emergency   may start inside ${freezes.map(safe).join(', ')}: ${safe(reason)}`;
-  return wrapped(text, COLUMNS_MAX, LABEL_WIDTH).map((line) => cut(style, line, COLUMNS_MAX));
+  return wrapped(style, text, COLUMNS_MAX, LABEL_WIDTH);
 }
 
 const HOUR_MS = 3_600_000;
@@ -185,7 +188,8 @@ function nowLines(plan: PlanWire, style: Style): string[] {
     return people.length === 0 ? `${group} nobody` : `${group} ${people.join(', ')}`;
   });
   if (groups.length > 0) {
-    lines.push(cut(style, `Can approve ${groups.join(dot(style))} (not ${plan.now.person}, who asks)`, 105));
+    const text = `Can approve ${groups.join(dot(style))} (not ${plan.now.person}, who asks)`;
+    lines.push(...wrapped(style, text, COLUMNS_MAX, LABEL_WIDTH));
   }
   const held = [...new Set(plan.now.leases.map(({ target }) => target))];
   const free = plan.now.leasesNeeded - held.length;
@@ -194,14 +198,16 @@ function nowLines(plan: PlanWire, style: Style): string[] {
       `${lease.target} is held by run ${lease.run} (${lease.runbook}, requester ${lease.requester}), ${leftText(lease)}${lease.leftMs === null ? '' : ' left'}`,
   );
   lines.push(
-    cut(
+    ...wrapped(
       style,
       `Leases      ${[`${free} of ${plan.now.leasesNeeded} free`, ...holders, ...freezeTexts(plan)].join(dot(style))}`,
-      105,
+      COLUMNS_MAX,
+      LABEL_WIDTH,
     ),
   );
   if (plan.unverifiable.length > 0) {
-    lines.push(cut(style, `Not verified after a rollback: ${plan.unverifiable.join(', ')}`, 105));
+    const text = `Not verified after a rollback: ${plan.unverifiable.join(', ')}`;
+    lines.push(...wrapped(style, text, COLUMNS_MAX, LABEL_WIDTH));
   }
   return lines;
 }

@@ -1,10 +1,10 @@
 /** Runs as a table, newest first. */
 import type { RunWire } from '../wire.ts';
-import { type Style, arrow, cut, dash, pad, runWord, stamp, widthOf } from './style.ts';
+import { COLUMNS_MAX, type Style, arrow, cut, dash, pad, runWord, stamp, typed, widthOf } from './style.ts';
 
 export function runsLines(runs: readonly RunWire[], style: Style): string[] {
   if (runs.length === 0) {
-    return ['No run yet. Start with: countdown plan first-launch --env demo'];
+    return [`No run yet. Start with: ${typed(style, 'plan first-launch --env demo')}`];
   }
   const rows = runs.map((run) => ({
     run: String(run.run),
@@ -24,7 +24,8 @@ export function runsLines(runs: readonly RunWire[], style: Style): string[] {
   };
   const used = widths.run + widths.runbook + widths.environment + widths.state;
   const requester = width((row) => row.requester, 9) - 2;
-  const now = Math.max(8, Math.min(40, 105 - used - requester - 2));
+  const room = style.isWhole === true ? width((row) => row.now, 8) : COLUMNS_MAX - used - requester;
+  const now = Math.max(8, style.isWhole === true ? room - 2 : Math.min(40, room - 2));
   const line = (row: (typeof rows)[number]) =>
     `${pad(row.run, widths.run)}${pad(row.runbook, widths.runbook)}${pad(row.environment, widths.environment)}${pad(row.state, widths.state)}${pad(cut(style, row.now, now), now + 2)}${row.requester}`.trimEnd();
   return [

@@ -1,7 +1,14 @@
 /** How text looks on this terminal: symbols or words alone, with or without colour; and the formats of numbers and times. */
 import type { PhaseState, RunState } from '../../procedures/states.ts';
 
-export type Style = { ascii: boolean; colour: boolean };
+export type Style = {
+  ascii: boolean;
+  colour: boolean;
+  /** Nothing is cut: what reads it has no width, as a file or a program. Default false. */
+  isWhole?: boolean;
+  /** How this command is called here, for what people are told to type. Default `countdown`. */
+  command?: string;
+};
 
 /** The widest line. */
 export const COLUMNS_MAX = 105;
@@ -69,13 +76,24 @@ export function paint(style: Style, hue: Hue, text: string): string {
   return style.colour && text !== '' ? `\u001b[${CODES[hue]}m${text}\u001b[39m` : text;
 }
 
-/** The symbol of a state with its space; nothing with `--ascii`, where the word stands alone. */
-export function phaseMark(style: Style, state: PhaseState): string {
-  return style.ascii ? '' : `${paint(style, PHASE_HUE[state], PHASE_MARK[state])} `;
+/** The symbol of a state with its space; nothing with `--ascii`, where the word stands alone. What ended badly has no check. */
+export function phaseMark(style: Style, state: PhaseState, verdict: string | null = null): string {
+  const mark = state === 'done' && isBad(verdict) ? PHASE_MARK['undo-failed'] : PHASE_MARK[state];
+  return style.ascii ? '' : `${paint(style, hueOf(state, verdict), mark)} `;
 }
 
-export function phaseWord(style: Style, state: PhaseState): string {
-  return paint(style, PHASE_HUE[state], state);
+export function phaseWord(style: Style, state: PhaseState, verdict: string | null = null): string {
+  return paint(style, hueOf(state, verdict), state);
+}
+
+function hueOf(state: PhaseState, verdict: string | null): Hue {
+  if (state !== 'done') return PHASE_HUE[state];
+  if (isBad(verdict)) return 'red';
+  return verdict === 'warn' ? 'amber' : PHASE_HUE.done;
+}
+
+function isBad(verdict: string | null): boolean {
+  return verdict === 'fail' || verdict === 'error' || verdict === 'inconclusive';
 }
 
 /** `✓ succeeded`, `↺ rolled-back (not verified: edge)`. */
@@ -135,9 +153,10 @@ export function pad(text: string, width: number): string {
   return text + ' '.repeat(Math.max(0, width - widthOf(text)));
 }
 
-/** Cuts an uncoloured text; the cut shows. */
+/** Cuts an uncoloured text; the cut shows. Where nothing is cut it is the whole text. */
 export function cut(style: Style, text: string, width: number): string {
   const flat = safe(text);
+  if (style.isWhole === true) return flat;
   const letters = Array.from(flat);
   if (letters.length <= width) return flat;
   const sign = style.ascii ? '...' : '…';
@@ -206,14 +225,41 @@ export function twoParts(left: string, right: string, column: number): string {
   return `${pad(left, start)}${right}`;
 }
 
-/** The text in lines of at most so many columns, broken between words; those after the first are set in. A longer word has its own line. */
-export function wrapped(text: string, width: number, indent: number): string[] {
+/**
+ * The text in lines of at most so many columns, broken between words; those after the first are set in. A word that is
+ * longer than a line is broken itself. Where nothing is cut there is no width either: one line.
+ */
+export function wrapped(style: Style, text: string, width: number, indent: number): string[] {
+  const flat = safe(text);
+  if (style.isWhole === true) return [flat];
   const lines: string[] = [];
-  for (const word of text.split(' ')) {
+  const add = (word: string) => lines.push(lines.length === 0 ? word : `${' '.repeat(indent)}${word}`);
+  for (const word of flat.split(' ').flatMap((one) => pieces(one, width - indent))) {
     const last = lines.at(-1);
-    if (last === undefined) lines.push(word);
-    else if (widthOf(last) + 1 + widthOf(word) <= width) lines[lines.length - 1] = `${last} ${word}`;
-    else lines.push(`${' '.repeat(indent)}${word}`);
+    if (last !== undefined && widthOf(last) + 1 + widthOf(word) <= width) {
+      lines[lines.length - 1] = `${last} ${word}`;
+    } else add(word);
   }
   return lines;
+}
+
+/** A word in parts of at most so many letters. */
+function pieces(word: string, width: number): string[] {
+  const letters = Array.from(word);
+  if (letters.length <= width) return [word];
+  return Array.from({ length: Math.ceil(letters.length / width) }, (_, index) =>
+    letters.slice(index * width, (index + 1) * width).join(''),
+  );
+}
+
+/** A command as it is typed here: `countdown show 41`. */
+export function typed(style: Style, words: string): string {
+  return `${style.command ?? 'countdown'} ${words}`;
+}
+
+/** A sentence of whoever knows the command by its own name alone, as the server does. */
+export function retyped(style: Pick<Style, 'command'>, hint: string): string {
+  return style.command === undefined
+    ? hint
+    : hint.replaceAll(/(^|: |  |at |with )countdown (?=[a-z])/g, `$1${style.command} `);
 }

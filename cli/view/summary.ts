@@ -1,20 +1,37 @@
 /** How a run ended: a line a subject, the reason first where it did not succeed. */
-import type { RunDetailWire } from '../wire.ts';
+import type { ApprovalWire, RunDetailWire } from '../wire.ts';
 import { lengthText } from './plan.ts';
-import { COLUMNS_MAX, type Style, clock, cut, day, dot, duration, plural, safe, span } from './style.ts';
+import {
+  COLUMNS_MAX,
+  type Style,
+  clock,
+  day,
+  dot,
+  duration,
+  plural,
+  safe,
+  span,
+  typed,
+  wrapped,
+} from './style.ts';
+import { unionMs } from './times.ts';
 
-export function summaryLines(run: RunDetailWire, style: Style): string[] {
+export function summaryLines(run: RunDetailWire, style: Style, hasHints: boolean): string[] {
   const lines =
     run.state === 'succeeded'
       ? succeeded(run, style)
       : [...because(run), ...wentBack(run, style), ...decided(run, style)];
-  lines.push([
-    'Evidence',
-    `countdown evidence ${run.run} -o run-${run.run}     ${plural(run.head.seq, 'row')}, head ${run.head.hash.slice(0, 12)}`,
-  ]);
+  const evidence = hasHints ? `${typed(style, `evidence ${run.run} -o run-${run.run}`)}     ` : '';
+  const head = `${plural(run.head.seq, 'row')}, head ${run.head.hash.slice(0, 12)}`;
+  lines.push(['Evidence', `${evidence}${head}`]);
   const width = run.state === 'succeeded' ? 12 : 11;
-  return lines.map(([label, text]) => cut(style, `${label.padEnd(width)}${text}`, COLUMNS_MAX));
+  return lines.flatMap(([label, text]) =>
+    wrapped(style, `${label.padEnd(width)}${text}`, COLUMNS_MAX, width),
+  );
 }
+
+/** A shorter wait is not worth a word. */
+const LEAST_WAIT_MS = 1_000;
 
 type Labelled = [label: string, text: string];
 
@@ -110,7 +127,25 @@ function votesOf(run: RunDetailWire): RunDetailWire['decisions'] {
   );
 }
 
+/** `10m 21s, 8m 46s of it waiting for people`. */
 function took(run: RunDetailWire): string {
-  const start = run.startedAt ?? run.createdAt;
-  return run.endedAt === null ? '' : duration(Date.parse(run.endedAt) - Date.parse(start));
+  const start = Date.parse(run.startedAt ?? run.createdAt);
+  if (run.endedAt === null) return '';
+  const end = Date.parse(run.endedAt);
+  const waitedMs = unionMs(
+    run.approvals.map((approval) => ({ start: Date.parse(approval.openedAt), end: closedAt(run, approval) })),
+  );
+  const waited = waitedMs < LEAST_WAIT_MS ? '' : `, ${duration(waitedMs)} of it waiting for people`;
+  return `${duration(end - start)}${waited}`;
+}
+
+/** Approvals are closed by their last answer, by their expiry, or with the run. */
+function closedAt(run: RunDetailWire, { step, state, openedAt, dueAt, votes }: ApprovalWire): number {
+  const answers = run.decisions.filter(
+    ({ kind, subject, counted }) => counted && kind === 'reject' && subject === step,
+  );
+  const last = Math.max(...[...votes, ...answers].map(({ at }) => Date.parse(at)));
+  const isAnswered = state === 'granted' || state === 'rejected';
+  if (isAnswered && last >= Date.parse(openedAt)) return last;
+  return Math.min(Date.parse(dueAt), Date.parse(run.endedAt ?? run.at));
 }

@@ -1,8 +1,9 @@
 /** The demo itself: stack, plan, run, approvals, outcome. Everything goes through the HTTP API, as from any other machine. */
 import { randomUUID } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { faultOf } from '../../api/routes/runs.ts';
 import { makeClient } from '../../cli/client.ts';
 import { EXIT } from '../../cli/exit-codes.ts';
 import { planLines } from '../../cli/view/plan.ts';
@@ -12,6 +13,10 @@ import { watchRun } from '../../cli/watch.ts';
 import type { RunDetailWire } from '../../cli/wire.ts';
 import { checkLedger } from '../../examples/piano-keys/ledger.ts';
 import type { LedgerCheck } from '../../examples/piano-keys/ledger.ts';
+import { compile } from '../../procedures/compile.ts';
+import { parseEnvironment } from '../../procedures/environment.ts';
+import { parseRunbook } from '../../procedures/runbook.ts';
+import { ROOT } from './checks.ts';
 import { makeApprover } from './demo-approvals.ts';
 import { makeStateFolder } from './state-folder.ts';
 import { acknowledged, startStack } from './stack.ts';
@@ -19,6 +24,8 @@ import type { Stack } from './stack.ts';
 
 const RUNBOOK = 'first-launch';
 const ENVIRONMENT = 'demo';
+/** What is typed in this folder; it needs no `npm link`. */
+const COMMAND = 'npx countdown';
 /** Who asks for the run, so who cannot approve it. */
 const REQUESTER = 'dana';
 /** Writes before the launch begins, and again after it has ended: the application must take them. */
@@ -32,6 +39,28 @@ export type Demo = {
   failAt: string | undefined;
   signal: AbortSignal;
 };
+
+/**
+ * Looks whether the phase may fail, before anything is started. Throws ApiProblem with the API's own words.
+ */
+export async function checkFailAt(failAt: string): Promise<void> {
+  const [runbook, environment] = await Promise.all(
+    [`runbooks/${RUNBOOK}.yaml`, `environments/${ENVIRONMENT}.yaml`].map(async (file) => ({
+      file,
+      text: await readFile(join(ROOT, file), 'utf8'),
+    })),
+  );
+  if (runbook === undefined || environment === undefined) throw new Error('The demo has two files.');
+  const inside = parseEnvironment(environment.text, environment.file);
+  const plan = compile({
+    runbook: parseRunbook(runbook.text, runbook.file),
+    environment: inside,
+    params: {},
+    // Nobody asks for this plan's name.
+    digest: () => '',
+  });
+  faultOf(plan, inside, failAt);
+}
 
 /** Resolves with the exit code, everything stopped. Throws what the API refuses. */
 export async function runDemo(demo: Demo): Promise<number> {
@@ -58,6 +87,8 @@ async function launch(demo: Demo, stack: Stack): Promise<number> {
   const style: Style = {
     ascii: demo.ascii,
     colour: process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '',
+    isWhole: !process.stdout.isTTY,
+    command: COMMAND,
   };
   const access = { url: stack.url, token: tokenOf(stack, REQUESTER) };
   const client = makeClient(access);
@@ -150,12 +181,12 @@ export function addressLines(stack: Stack): string[] {
     `postgres    ${stack.databaseUrl}`,
     `app's       ${stack.app.postgresUrl}`,
     `logs        ${shown(join(stack.folder, 'logs'))}`,
-    'In another terminal, as one of these people:',
+    'In another terminal, in this folder, as one of these people:',
     `  export COUNTDOWN_URL=${stack.url}`,
     ...Object.entries(stack.tokens).map(
       ([person, token]) => `  export COUNTDOWN_TOKEN=${token}   # ${person}`,
     ),
-    `  npm run countdown -- plan ${RUNBOOK} --env ${ENVIRONMENT}`,
+    `  ${COMMAND} plan ${RUNBOOK} --env ${ENVIRONMENT}`,
   ];
 }
 

@@ -20,6 +20,7 @@ const phase = (over: Partial<PhaseView> = {}): PhaseView => ({
   startedAt: null,
   endedAt: null,
   actAt: null,
+  newsAt: null,
   runMs: 60_000,
   undoMs: 30_000,
   isOwed: false,

@@ -171,7 +171,172 @@ describe('a run from the command line', () => {
   });
 });
 
+describe('a watcher without a terminal', () => {
+  test('is told the number first, and at each wait who may answer and what to type', async () => {
+    const plan = await asking();
+    const watching = start('dana', ['run', plan.slice(0, 12), '--watch']);
+    await until(
+      () => watching.said.out.includes('Approve  '),
+      () => watching.said.out,
+    );
+    const run = await newest();
+    expect(watching.said.err).toMatch(new RegExp(`^run ${run} is (planned|running)\\.\n`));
+    const waits = (needed: string) =>
+      new RegExp(
+        `^ {10}one waits for an approval · still needed: ${needed} · expires \\d\\d:\\d\\d UTC\n {10}Approve {2}countdown approve ${run} one {5}Reject {2}countdown reject ${run} one 'reason'\n`,
+        'm',
+      );
+    expect(watching.said.out).toMatch(waits('owner 1 \\(olu\\), sre 1 \\(ana, ben\\)'));
+    await say('ana', 'approve', String(run));
+    await until(
+      () => waits('owner 1 \\(olu\\)').test(watching.said.out),
+      () => watching.said.out,
+    );
+    await say('olu', 'approve', String(run));
+    expect(await watching.done).toBe(0);
+    expect(watching.said.out.match(/one waits for an approval/g)).toHaveLength(2);
+  });
+
+  test('is told who paused the run, why, and how it goes on; so is who looks at it', async () => {
+    const run = await waitingRun();
+    const watching = start('dana', ['watch', String(run)]);
+    await say('dana', 'pause', String(run), 'checking disk');
+    await until(
+      () => watching.said.out.includes('is paused by'),
+      () => watching.said.out,
+    );
+    expect(watching.said.out).toContain(
+      `run ${run} is paused by dana: checking disk\n          Resume  countdown resume ${run}\n`,
+    );
+    const shown = (await say('dana', 'show', String(run))).out;
+    expect(shown).toContain('\nPaused   by dana: checking disk\n');
+    expect(shown).toContain(`Resume  countdown resume ${run}     Abort  countdown abort ${run}`);
+    await say('dana', 'resume', String(run));
+    await say('dana', 'abort', String(run), '--confirm', String(run));
+    expect(await watching.done).toBe(5);
+    const decisions = JSON.parse((await say('dana', 'show', String(run), '-o', 'json')).out) as {
+      decisions: { kind: string; result: string; counted: boolean }[];
+      verdict: string | null;
+    };
+    expect(decisions.decisions.map(({ kind, result, counted }) => [kind, result, counted])).toEqual([
+      ['pause', 'Accepted', true],
+      ['resume', 'Accepted', true],
+      ['abort', 'Accepted', true],
+    ]);
+    expect(decisions.verdict).toBeNull();
+  });
+});
+
+describe('decisions', () => {
+  test('that had no effect say so, and are not in the list of who decided', async () => {
+    const run = await waitingRun();
+    await say('ana', 'approve', String(run));
+    expect((await say('ana', 'approve', String(run))).out).toMatch(
+      /^Your approval of .* is counted already\./,
+    );
+    expect((await say('dana', 'retry', String(run), 'one/a')).code).toBe(1);
+    await say('olu', 'approve', String(run));
+    expect((await say('dana', 'watch', String(run))).code).toBe(0);
+    const { out } = await say('dana', 'show', String(run), '-o', 'json');
+    const { decisions } = JSON.parse(out) as {
+      decisions: { person: string; kind: string; counted: boolean; result: string }[];
+    };
+    expect(decisions.map(({ person, kind, counted, result }) => [person, kind, counted, result])).toEqual([
+      ['ana', 'approve', true, 'Counted'],
+      ['ana', 'approve', false, 'AlreadyCounted'],
+      ['dana', 'retry', false, 'NotHeld'],
+      ['olu', 'approve', true, 'Counted'],
+    ]);
+    expect((await say('dana', 'show', String(run))).out).toContain('Decisions   2 approvals: ana 1, olu 1\n');
+  });
+});
+
 describe('what is refused', () => {
+  test('says what is wrong with it, and what to write', async () => {
+    const run = await waitingRun();
+    const { plan } = JSON.parse((await say('dana', 'show', String(run), '-o', 'json')).out) as {
+      plan: string;
+    };
+    await say('dana', 'abort', String(run), '--confirm', String(run));
+    expect((await say('dana', 'watch', String(run))).code).toBe(5);
+    const ended = `error AlreadyEnded  run ${run} has ended: it is stopped.`;
+    const look = `\ndo    look at it: countdown show ${run}\n`;
+    const name = plan.slice(0, 12);
+    for (const [args, code, err] of [
+      [['approve', run], 1, `${ended} It asks for no approval any more.${look}`],
+      [['approve', run, 'one'], 1, `${ended} It asks for no approval any more.${look}`],
+      [['abort', run], 1, `${ended} There is nothing to abort.${look}`],
+      [['pause', run], 1, `${ended} Nothing was changed.\n`],
+      [
+        ['run', name, '--env', 'lab'],
+        2,
+        `error Usage  Plan ${name} is for test, not lab: leave --env out, or plan for lab.\n`,
+      ],
+      [
+        ['run', name, '--param', 'a=1'],
+        2,
+        `error Usage  Plan ${name} has its params already: leave --param out, or make another plan.\n`,
+      ],
+      [
+        ['run', 'hold', '--env', 'lab'],
+        2,
+        "error Usage  Without a terminal run takes only the name of a plan, its first 12 digits, not 'hold': make it with countdown plan hold --env lab\n",
+      ],
+      [['show'], 2, 'error Usage  RUN is missing: show needs it. Write: countdown show RUN\n'],
+      [
+        ['reject', '3'],
+        2,
+        "error Usage  STEP and 'reason' are missing: reject needs them. Write: countdown reject RUN STEP 'reason'\n",
+      ],
+      [
+        ['leases', 'x'],
+        2,
+        "error Usage  'x' is one argument too many. Write: countdown leases [--env ENVIRONMENT]\n",
+      ],
+      [
+        ['plan', 'README.md', '--env', 'lab'],
+        2,
+        'error Usage  README.md is no YAML file: give the path of a .yaml file, or a name without an ending.\n',
+      ],
+      [
+        ['lint', 'package.json'],
+        2,
+        'error Usage  package.json is no YAML file: give the path of a .yaml file, or a name without an ending.\n',
+      ],
+      [
+        ['evidence', run, '-o', '/etc/passwd'],
+        2,
+        'error Usage  /etc/passwd is a file, expected a folder for files: name a new one.\n',
+      ],
+      [
+        ['evidence', run, '-o', '/etc/passwd/x'],
+        2,
+        'error Usage  /etc/passwd/x lies below a file, expected a folder for files: name a new one.\n',
+      ],
+    ] as const) {
+      expect(await say('dana', ...args.map(String)), args.join(' ')).toEqual({ code, out: '', err });
+    }
+    expect((await say('dana', 'run', name, '--env', 'test')).code).toBe(0);
+    const next = String(await newest());
+    await say('dana', 'abort', next, '--confirm', next);
+    expect((await say('dana', 'watch', next)).code).toBe(5);
+  });
+
+  test('is said in the words with which the command was called', async () => {
+    const said = { err: '' };
+    const code = await main(['approve'], {
+      out: { write: () => true },
+      err: { write: (text) => (said.err += text) },
+      ask: undefined,
+      variables: { npm_command: 'exec' },
+      signal: new AbortController().signal,
+    });
+    expect([code, said.err]).toEqual([
+      2,
+      "error Usage  RUN is missing: approve needs it. Write: npx countdown approve RUN [STEP] [--reason 'text'] [--break-glass]\n",
+    ]);
+  });
+
   test('leaves with 4 without the right, 1 where nothing is found, 2 where it was typed wrongly', async () => {
     const run = await waitingRun();
     expect(await say('dana', 'approve', String(run))).toMatchObject({

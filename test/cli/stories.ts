@@ -7,10 +7,11 @@ export function at(second: number): string {
   return new Date(START + second * 1000).toISOString();
 }
 
-type PhaseStory = Partial<PhaseWire> & { from?: number; to?: number };
+/** `back` is when its undo began. */
+type PhaseStory = Partial<PhaseWire> & { from?: number; to?: number; back?: number };
 
 function phase(id: string, story: PhaseStory = {}): PhaseWire {
-  const { from, to, ...rest } = story;
+  const { from, to, back, ...rest } = story;
   const state = rest.state ?? (to !== undefined ? 'done' : from !== undefined ? 'running' : 'pending');
   return {
     phase: id,
@@ -29,6 +30,8 @@ function phase(id: string, story: PhaseStory = {}): PhaseWire {
     undo: null,
     wait: null,
     expectedMs: 0,
+    actAt: back !== undefined ? at(back) : from === undefined ? null : at(from),
+    newsAt: null,
     ...rest,
   };
 }
@@ -98,7 +101,13 @@ export function makeRun(
       effect: 'none',
       phases: PHASES.filter((name) => name.split('/')[0] === id),
     })),
-    phases: PHASES.map((id) => phase(id, { undo: UNDO[id] ?? null, ...stories[id] })),
+    phases: PHASES.map((id) =>
+      phase(id, {
+        undo: UNDO[id] ?? null,
+        effect: UNDO[id] === undefined ? 'none' : 'reversible',
+        ...stories[id],
+      }),
+    ),
     approvals: [],
     decisions: [],
     targets: ['app-database-mode', 'app-postgres', 'app-sqlite'].map((target) => ({ target, equal: null })),
@@ -113,7 +122,6 @@ const inspected: Record<string, PhaseStory> = {
 };
 
 const approvalOfDatabase = {
-  phase: 'database/hold-writes',
   step: 'database',
   state: 'open' as const,
   evidence: '9b1d04e7c2aa'.padEnd(64, '0'),
@@ -168,9 +176,10 @@ export const unwinding = makeRun(
   {
     ...copied,
     'database/hold-writes': { from: 541, to: 542, state: 'done' },
-    'database/copy': { from: 542, state: 'undoing', title: 'Copy' },
+    'database/copy': { from: 542, back: 563, state: 'undoing', title: 'Copy' },
     'database/switch': {
       from: 560,
+      back: 561,
       to: 563,
       state: 'undone',
       summary: 'app-database-mode is sqlite-held again',
@@ -210,10 +219,17 @@ const decisions = [
 export const rolledBack = makeRun(
   {
     ...copied,
-    'database/hold-writes': { from: 541, to: 570, state: 'undone', summary: 'writes go to app-sqlite again' },
-    'database/copy': { from: 542, to: 569, state: 'undone', summary: '6 tables dropped' },
+    'database/hold-writes': {
+      from: 541,
+      back: 569,
+      to: 570,
+      state: 'undone',
+      summary: 'writes go to app-sqlite again',
+    },
+    'database/copy': { from: 542, back: 563, to: 569, state: 'undone', summary: '6 tables dropped' },
     'database/switch': {
       from: 560,
+      back: 561,
       to: 563,
       state: 'undone',
       summary: 'app-database-mode is sqlite-held again',
@@ -274,6 +290,13 @@ export const succeeded = makeRun(
   },
 );
 
+/** Held by dana while it copied. */
+export const paused: RunDetailWire = {
+  ...copying,
+  state: 'paused',
+  because: 'paused by dana: checking the disk of db-1',
+};
+
 /** A run of tomorrow, and one that stands in line. */
 export const begins = makeRun(
   {},
@@ -301,7 +324,13 @@ export const inLine = makeRun(
 export const stuck = makeRun(
   {
     ...copied,
-    'database/hold-writes': { from: 541, to: 570, state: 'undone', summary: 'writes go to app-sqlite again' },
+    'database/hold-writes': {
+      from: 541,
+      back: 569,
+      to: 570,
+      state: 'undone',
+      summary: 'writes go to app-sqlite again',
+    },
     'database/copy': {
       from: 542,
       state: 'undo-failed',
@@ -309,6 +338,7 @@ export const stuck = makeRun(
     },
     'database/switch': {
       from: 560,
+      back: 561,
       to: 563,
       state: 'undone',
       summary: 'app-database-mode is sqlite-held again',

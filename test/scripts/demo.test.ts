@@ -32,6 +32,35 @@ test('an option that the demo does not have is refused with 2', async () => {
   expect(err).toContain("Unknown option '--fail-on'");
 });
 
+test('a phase that cannot fail is refused with 2 before anything starts, and the others are named', async () => {
+  const names =
+    'ready, database/inspect, database/backup, database/hold-writes, database/copy, database/verify, database/switch, smoke, watch';
+  const nothing = 'Nothing was started.\n';
+  expect(await runDemo('--yes', '--fail-at', 'database/swich')).toEqual({
+    code: 2,
+    out: '',
+    err: `error FaultRefused  The plan has no phase 'database/swich': use one of ${names}. ${nothing}`,
+  });
+  expect(await runDemo('--yes', '--fail-at', 'open')).toEqual({
+    code: 2,
+    out: '',
+    err: `error FaultRefused  open stands at or below the point of no return, where nothing can be undone: use one of ${names}. ${nothing}`,
+  });
+  expect(await runDemo('--yes', '--fail-at=')).toEqual({
+    code: 2,
+    out: '',
+    err: `error Usage  --fail-at names no phase: write it as --fail-at database/switch. ${nothing}`,
+  });
+});
+
+test('the help of the demo explains each option', async () => {
+  const { code, out, err } = await runDemo('--help');
+  expect([code, err]).toEqual([0, '']);
+  for (const option of ['-y, --yes', '--fail-at STEP[/PHASE]', '--keep', '--ascii', '-h, --help']) {
+    expect(out).toMatch(new RegExp(`^ {2}${option.replaceAll(/[[\]/]/g, String.raw`\$&`)} +\\S`, 'm'));
+  }
+});
+
 test('the stack comes up with a token for each person, takes writes, survives its worker, and leaves no process', async () => {
   const pids: number[] = [];
   {

@@ -1,5 +1,6 @@
-import { chmod, mkdir, readFile, utimes, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { spawnSync } from 'node:child_process';
+import { chmod, copyFile, mkdir, readFile, utimes, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { ensureInstall, isInstalled } from '../../scripts/ensure-install.mjs';
 import { withFolderLock } from '../../scripts/lib/folder-lock.mjs';
@@ -102,6 +103,41 @@ test('an npm that is not there is an error that says what to install', async () 
   await expect(install).rejects.toThrow(
     "'/no/such/npm' did not answer, and Countdown is installed with it; install npm",
   );
+});
+
+test('the command installs first where the Node that calls it is not its own, then hands over to that one', async () => {
+  await using project = await makeProject(INSTALLS);
+  const { root } = project;
+  const sources = new URL('../../', import.meta.url);
+  for (const file of ['scripts/countdown.mjs', 'scripts/ensure-install.mjs', 'scripts/lib/folder-lock.mjs']) {
+    await mkdir(dirname(join(root, file)), { recursive: true });
+    await copyFile(new URL(file, sources), join(root, file));
+  }
+  // The Node that the packages bring says what it was given.
+  const node = `echo '#!/bin/sh' > node_modules/.bin/node; echo 'echo "$@"; exit 6' >> node_modules/.bin/node; chmod +x node_modules/.bin/node`;
+  await writeFile(
+    join(root, 'npm'),
+    `#!/bin/sh\n[ "$1" = --version ] && exit 0\necho "$1" >> calls\n${INSTALLS}\n${node}\n`,
+  );
+  for (const said of ['install: npm install, once in this folder\ninstall: done in 0s\n', '']) {
+    const found = spawnSync(process.execPath, [join(root, 'scripts/countdown.mjs'), 'show', '4 1'], {
+      encoding: 'utf8',
+      env: { ...process.env, PATH: `${root}:${process.env['PATH']}` },
+    });
+    expect([found.status, found.stdout, found.stderr]).toEqual([
+      6,
+      `${join(root, 'cli/countdown.ts')} show 4 1\n`,
+      said,
+    ]);
+  }
+  expect(await project.calls()).toBe('install\n');
+});
+
+test('each way to call the command is one that installs', async () => {
+  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8');
+  const { bin, scripts } = JSON.parse(text) as Record<string, Record<string, string>>;
+  expect(bin).toEqual({ countdown: 'scripts/countdown.mjs' });
+  expect(scripts?.['countdown']).toBe('node scripts/countdown.mjs');
 });
 
 test('of many that want a lock, one at a time has it', async () => {

@@ -1,0 +1,94 @@
+/** What a run waits for and who can answer; and what does not answer, though it should. */
+import type { ApprovalWire, PhaseWire, RunDetailWire } from '../wire.ts';
+import { type Hint, abortHint, heldHints, isHeld, isToDo, resumeHint, voteHints } from './hints.ts';
+import { type Style, clock, dot, duration, safe } from './style.ts';
+
+/** A worker answers a decision within this, if there is one. */
+const DELIVERY_MS = 5_000;
+/** What reports and has not reported for so long has no news. */
+const NEWS_MS = 30_000;
+/** A run that nothing holds begins within this, if there is a worker. */
+const BEGIN_MS = 15_000;
+
+/** One wait of a run. The same `key` at the next reading is the same wait. */
+export type Wait = { key: string; text: string; hints: Hint[] };
+
+/** Everything that goes no further without a person, in the order in which it is answered. */
+export function waitsOf(run: RunDetailWire, style: Style): Wait[] {
+  if (run.endedAt !== null || run.state === 'unwinding' || run.state === 'stuck') return [];
+  const asked = run.approvals.filter(({ state }) => state === 'open');
+  const waits: Wait[] = asked.map((approval) => ({
+    key: `${approval.step} ${approval.evidence} ${JSON.stringify(approval.needed)}`,
+    text: `${approval.step} waits for an approval${dot(style)}still needed: ${neededText(approval)}${dot(style)}expires ${clock(approval.dueAt)} UTC`,
+    hints: voteHints(run, approval.step, style),
+  }));
+  for (const phase of run.phases.filter(isHeld)) {
+    const why = phase.error?.message ?? phase.summary ?? '';
+    waits.push({
+      key: `${phase.phase} ${phase.try} ${phase.waitingFor ?? ''}`,
+      text: `${phase.phase} waits for ${isToDo(phase) ? 'a person to do it' : (phase.waitingFor ?? '')}${why === '' ? '' : `: ${safe(why)}`}`,
+      hints: [...heldHints(run, phase, style), ...(run.abort.allowed ? [abortHint(run, style)] : [])],
+    });
+  }
+  if (run.state === 'paused') {
+    waits.push({
+      key: `paused ${run.because ?? ''}`,
+      text: `run ${run.run} is paused ${pausedText(run)}`,
+      hints: [resumeHint(run, style)],
+    });
+  }
+  return waits;
+}
+
+/** `sre 1 (ana, ben), owner 1 (olu)`: how many of each group, and who can. */
+export function neededText({ needed, canApprove }: ApprovalWire): string {
+  const groups = Object.entries(needed).map(([group, count]) => {
+    const people = canApprove[group] ?? [];
+    return people.length === 0 ? `${group} ${count}` : `${group} ${count} (${people.map(safe).join(', ')})`;
+  });
+  return groups.join(', ');
+}
+
+/** `by dana: checking disk`. */
+export function pausedText({ because }: Pick<RunDetailWire, 'because'>): string {
+  return safe((because ?? 'by somebody').replace(/^paused /, ''));
+}
+
+/** What nobody answers. The `key` stays the same while only the time grows. */
+export function silencesOf(run: RunDetailWire, now: Date): { key: string; text: string }[] {
+  if (run.endedAt !== null) return [];
+  const silences = run.decisions
+    .filter(({ result, at }) => result === null && now.getTime() - Date.parse(at) > DELIVERY_MS)
+    .map(({ kind, subject, person, at }) => ({
+      key: `decision ${kind} ${subject ?? ''} ${person} ${at}`,
+      text: `${kind}${subject === null ? '' : ` of ${subject}`} asked by ${safe(person)} ${clock(at)}, not delivered yet: no worker answers`,
+    }));
+  for (const phase of run.phases) {
+    const silentMs = silenceOf(phase, now);
+    if (silentMs === null) continue;
+    silences.push({
+      key: `news ${phase.phase} ${phase.newsAt}`,
+      text: `no news of ${phase.phase} for ${duration(silentMs)}`,
+    });
+  }
+  const waitedMs =
+    now.getTime() - Math.max(Date.parse(run.createdAt), Date.parse(run.dueAt ?? run.createdAt));
+  if (run.state === 'planned' && run.waitingFor === null && waitedMs > BEGIN_MS) {
+    silences.push({
+      key: 'planned',
+      text: `run ${run.run} should have begun ${duration(waitedMs)} ago: no worker answers`,
+    });
+  }
+  return silences;
+}
+
+/** How long nothing was heard of a phase that is under way; null where that is as it should be. */
+function silenceOf(phase: PhaseWire, now: Date): number | null {
+  const { state, wait, waitingFor, newsAt = null, progress, expectedMs } = phase;
+  const isUnderWay = state === 'running' || state === 'undoing' || state === 'maybe';
+  if (!isUnderWay || wait !== null || waitingFor !== null || newsAt === null) return null;
+  const silentMs = now.getTime() - Date.parse(newsAt);
+  // What never reports is given twice the time that it is expected to take.
+  const patienceMs = progress === null ? Math.max(NEWS_MS, 2 * expectedMs) : NEWS_MS;
+  return silentMs < patienceMs ? null : silentMs;
+}
