@@ -9,6 +9,7 @@ import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } 
 import { type Logger, pino } from 'pino';
 import { z } from 'zod';
 import { type Activities, type Activity, createActivities } from './activities/index.ts';
+import { makeScrubber } from './activities/lib/scrub.ts';
 import type { Environment } from './procedures/environment.ts';
 import { JOURNAL_WAIT_MS } from './procedures/limits.ts';
 import { makeEnvironments } from './store/environment-files.ts';
@@ -60,7 +61,14 @@ export type RunWorker = {
 /** Runs until SIGTERM or SIGINT, then drains. Throws where a setting, the schema or the server is missing. */
 export async function runWorker({ pools, variables, wrap }: RunWorker): Promise<void> {
   const settings = readSettings(Settings, variables, { process: 'The worker', secrets: SECRETS });
-  const log = pino({ level: settings.COUNTDOWN_LOG_LEVEL, base: { process: 'worker' } });
+  const scrubber = makeScrubber(
+    [settings.COUNTDOWN_DATABASE_URL, settings.TEMPORAL_API_KEY ?? ''].filter((one) => one !== ''),
+  );
+  const out = pino.destination({ dest: 1, sync: true });
+  const log = pino(
+    { level: settings.COUNTDOWN_LOG_LEVEL, base: { process: 'worker' } },
+    { write: (line: string) => out.write(scrubber.text(line)) },
+  );
   installRuntime(log);
 
   const pool = makePool(settings.COUNTDOWN_DATABASE_URL, { name: 'worker', max: CONNECTIONS_MAX });
@@ -71,6 +79,7 @@ export async function runWorker({ pools, variables, wrap }: RunWorker): Promise<
     store,
     log,
     environments,
+    scrubber,
     stateFolder: settings.COUNTDOWN_STATE,
     env: variables,
     journalWaitMs: settings.COUNTDOWN_JOURNAL_WAIT_MS,

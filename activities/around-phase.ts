@@ -28,6 +28,7 @@ import { assertOwnWorkflow } from './own-workflow.ts';
 import { type ContextDeps, makeContext } from './context.ts';
 import { fill } from './fill.ts';
 import { fail } from './lib/fail.ts';
+import type { Scrubber } from './lib/scrub.ts';
 import { type Journal, makeJournal } from './journal.ts';
 import type { Fence, FingerprintResult, PhaseResult, ProbeResult } from './phase.ts';
 
@@ -124,14 +125,15 @@ class AroundPhase implements ActivityInboundCallsInterceptor {
     try {
       const context = makeContext({ ...deps, ...at, signal: this.context.cancellationSignal });
       const params = fill(planned.call.params, outputs);
-      const result = wellFormed(await next({ ...input, args: [params, context] })) as Result;
+      const said = wellFormed(await next({ ...input, args: [params, context] })) as Json;
+      const result = deps.scrubber.json(said) as unknown as Result;
       outcome = outcomeOf(result, envelope.direction);
       if (envelope.direction === 'run' && run.failAt === envelope.phase) {
         throw fail('InjectedFault', 'a fault was injected after the effect, as asked for with the run');
       }
     } catch (error) {
       if (error instanceof CancelledFailure || this.context.cancellationSignal.aborted) throw error;
-      const failure = asFailure(error);
+      const failure = asFailure(error, deps.scrubber);
       deps.log.warn({ ...envelope, attempt, err: error }, 'phase: failed');
       const last = failure.nonRetryable === true || attempt >= planned.attempts;
       // A failure that Temporal will retry is no outcome yet; a fenced attempt has none to write.
@@ -311,14 +313,18 @@ function answerStored(stored: StoredOutcome, direction: Direction): PhaseAnswer 
   });
 }
 
-/** Only ApplicationFailure leaves an activity; what nobody foresaw may be tried again within the phase's attempts. */
-function asFailure(error: unknown): ApplicationFailure {
-  if (error instanceof ApplicationFailure) return error;
-  const message = error instanceof Error ? error.message : String(error);
+/**
+ * Only ApplicationFailure leaves an activity, and of it only type and message: causes and traces, which may quote anything, are
+ * for the log. What nobody foresaw may be tried again within the phase's attempts.
+ */
+function asFailure(error: unknown, scrubber: Scrubber): ApplicationFailure {
+  const message = scrubber.text(error instanceof Error ? error.message : String(error));
+  if (!(error instanceof ApplicationFailure))
+    return ApplicationFailure.create({ type: 'PhaseFailed', message, nonRetryable: false });
+  const { type, nonRetryable } = error;
   return ApplicationFailure.create({
-    type: 'PhaseFailed',
+    type: type ?? 'PhaseFailed',
     message,
-    nonRetryable: false,
-    ...(error instanceof Error ? { cause: error } : {}),
+    nonRetryable: nonRetryable === true,
   });
 }

@@ -8,6 +8,7 @@ import type { Json } from '../procedures/plan.ts';
 import type { RunRow, WorkerStore } from '../store/types.ts';
 import type { Envelope } from '../workflows/messages.ts';
 import { fail } from './lib/fail.ts';
+import type { Scrubber } from './lib/scrub.ts';
 import type { Fence, PhaseContext } from './phase.ts';
 
 export type ContextDeps = {
@@ -16,6 +17,8 @@ export type ContextDeps = {
   environments: ReadonlyMap<string, Environment>;
   /** The worker's folder for files of runs: backups, reports. */
   stateFolder: string;
+  /** Knows every secret that this worker has read. */
+  scrubber: Scrubber;
   /** Where `{ env: NAME }` is looked up. */
   env: Readonly<Record<string, string | undefined>>;
 };
@@ -44,7 +47,11 @@ export function makeContext(
     environment,
     signal,
     target: (name, kind) => targetOf(environment, name, kind),
-    secret: (reference) => readSecret(reference, deps.env),
+    async secret(reference) {
+      const secret = await readSecret(reference, deps.env);
+      deps.scrubber.add(secret);
+      return secret;
+    },
     async folder() {
       const folder = join(deps.stateFolder, 'runs', String(envelope.run));
       await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -55,10 +62,12 @@ export function makeContext(
       const now = Date.now();
       if (now - toldAt < PROGRESS_EVERY_MS && progress.done !== progress.total) return;
       toldAt = now;
-      store.saveProgress({ run: envelope.run, phase: envelope.phase, progress }).catch((error: unknown) => {
-        // Progress is a courtesy; the journal tells of a database that is away.
-        deps.log.debug({ err: error }, 'progress: not stored');
-      });
+      store
+        .saveProgress({ run: envelope.run, phase: envelope.phase, progress: deps.scrubber.json(progress) })
+        .catch((error: unknown) => {
+          // Progress is a courtesy; the journal tells of a database that is away.
+          deps.log.debug({ err: error }, 'progress: not stored');
+        });
     },
     async assertCurrent() {
       const current = await store.isCurrent({ run: envelope.run, phase: envelope.phase, seq: fence.seq });

@@ -12,6 +12,7 @@ import {
 } from '@temporalio/worker';
 import { pino } from 'pino';
 import { createActivities } from '../activities/index.ts';
+import { makeScrubber } from '../activities/lib/scrub.ts';
 import type { PhaseContext, PhaseResult, ProbeResult } from '../activities/phase.ts';
 import { makeEnvironments } from '../store/environment-files.ts';
 import { makeWorkerStore } from '../store/index.ts';
@@ -64,6 +65,7 @@ async function start(settings: WorkerSettings): Promise<Worker[]> {
       store: makeWorkerStore(pool),
       log,
       environments: await files.current(),
+      scrubber: makeScrubber(),
       stateFolder: '/nonexistent',
       env: {},
       journalWaitMs: 5_000,

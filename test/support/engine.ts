@@ -13,6 +13,7 @@ import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
 import { pino } from 'pino';
 import { type Activity, createActivities } from '../../activities/index.ts';
+import { makeScrubber } from '../../activities/lib/scrub.ts';
 import type { PhaseContext, PhaseResult, ProbeResult } from '../../activities/phase.ts';
 import type { Environment } from '../../procedures/environment.ts';
 import type { Plan } from '../../procedures/plan.ts';
@@ -140,6 +141,7 @@ export async function makeEngine(): Promise<Engine> {
       store: store.worker,
       log: pino({ level: process.env['COUNTDOWN_TEST_LOG'] ?? 'silent' }),
       environments: new Map([['test', ENVIRONMENT]]),
+      scrubber: makeScrubber(),
       stateFolder: '/nonexistent',
       env: {},
       journalWaitMs: 5_000,

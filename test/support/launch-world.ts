@@ -45,6 +45,8 @@ export type Said = { child: Child; code: Promise<number | null>; text: () => Pro
 
 export type LaunchWorld = AsyncDisposable & {
   stack: Stack;
+  /** Its namespace in Temporal. */
+  namespace: string;
   /** The ledgers of all writers since the start or the last reset. */
   ledgers(): readonly string[];
   client(person?: string): Client;
@@ -121,6 +123,7 @@ async function makeWorld(options: MakeLaunchWorld, defer: AsyncDisposableStack):
 
   const world: LaunchWorld = {
     stack,
+    namespace,
     client,
     ledgers: traffic.ledgers,
     async plan(pace) {
