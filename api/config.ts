@@ -1,8 +1,9 @@
 /** The API's settings, from environment variables or files; all that is wrong is said at once, at the start. */
 import { z } from 'zod';
-import { type Secrets, type Variables, readSettings, secretsOf } from '../store/settings.ts';
+import { ConfigError, type Secrets, type Variables, readSettings, secretsOf } from '../store/settings.ts';
 import { type IsProxy, makeIsProxy } from './address.ts';
 import { QUOTAS, type Quotas } from './limits.ts';
+import type { SlackConfig } from '../slack/index.ts';
 
 export { ConfigError } from '../store/settings.ts';
 
@@ -69,6 +70,34 @@ const Settings = z.object({
   COUNTDOWN_TRUSTED_PROXIES: proxies.optional(),
   COUNTDOWN_METRICS_LISTEN: address.optional(),
   COUNTDOWN_OIDC: z.string().min(1).optional(),
+  COUNTDOWN_SLACK_BOT_TOKEN: z
+    .string()
+    .regex(/^xoxb-[\w-]{10,200}$/, 'expected a bot token, xoxb-…')
+    .optional(),
+  COUNTDOWN_SLACK_APP_TOKEN: z
+    .string()
+    .regex(/^xapp-[\w-]{10,200}$/, 'expected an app-level token, xapp-…')
+    .optional(),
+  COUNTDOWN_SLACK_SIGNING_SECRET: z
+    .string()
+    .regex(/^[0-9a-f]{32,64}$/, 'expected at least 32 hex digits')
+    .refine(
+      (text) => new Set(text).size > 4,
+      'expected the secret of the app, not one that anybody can guess',
+    )
+    .optional(),
+  COUNTDOWN_SLACK_TEAM: z
+    .string()
+    .regex(/^T[A-Z0-9]{2,20}$/, "expected the id of a workspace, such as 'T0PIANO'")
+    .optional(),
+  COUNTDOWN_SLACK_APP: z
+    .string()
+    .regex(/^A[A-Z0-9]{2,20}$/, "expected the id of an app, such as 'A0COUNTDOWN'")
+    .optional(),
+  COUNTDOWN_SLACK_URL: z
+    .string()
+    .regex(/^https?:\/\/[^@?#\s]+\/$/, 'expected an address that ends in /')
+    .default('https://slack.com/api/'),
   COUNTDOWN_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
 
@@ -77,6 +106,9 @@ const SECRETS: Secrets<keyof (typeof Settings)['shape']> = {
   COUNTDOWN_DATABASE_URL: 'url',
   COUNTDOWN_MIGRATE_URL: 'url',
   TEMPORAL_API_KEY: 'all',
+  COUNTDOWN_SLACK_BOT_TOKEN: 'all',
+  COUNTDOWN_SLACK_APP_TOKEN: 'all',
+  COUNTDOWN_SLACK_SIGNING_SECRET: 'all',
 };
 
 export type ApiConfig = {
@@ -98,6 +130,8 @@ export type ApiConfig = {
   isProxy: IsProxy;
   /** Secret values among the settings: what is never to be read anywhere. */
   secrets: string[];
+  /** Undefined where no Slack is connected. */
+  slack: SlackConfig | undefined;
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
 };
 
@@ -122,6 +156,32 @@ export function readConfig(variables: Variables): ApiConfig {
     quotas: settings.COUNTDOWN_LIMITS,
     isProxy: settings.COUNTDOWN_TRUSTED_PROXIES ?? (() => false),
     secrets: secretsOf(settings, SECRETS),
+    slack: slackOf(settings),
     logLevel: settings.COUNTDOWN_LOG_LEVEL,
   };
+}
+
+/** With a bot token everything else that Slack needs; without one nothing. Throws ConfigError. */
+function slackOf(settings: z.infer<typeof Settings>): SlackConfig | undefined {
+  const {
+    COUNTDOWN_SLACK_BOT_TOKEN: botToken,
+    COUNTDOWN_SLACK_APP_TOKEN: appToken,
+    COUNTDOWN_SLACK_SIGNING_SECRET: signingSecret,
+    COUNTDOWN_SLACK_TEAM: team,
+    COUNTDOWN_SLACK_APP: app,
+  } = settings;
+  if ([botToken, appToken, signingSecret, team, app].every((one) => one === undefined)) return undefined;
+  const missing = [
+    ...(botToken === undefined ? ['COUNTDOWN_SLACK_BOT_TOKEN'] : []),
+    ...(team === undefined ? ['COUNTDOWN_SLACK_TEAM'] : []),
+    ...(app === undefined ? ['COUNTDOWN_SLACK_APP'] : []),
+    ...(appToken === undefined && signingSecret === undefined
+      ? ['COUNTDOWN_SLACK_APP_TOKEN or COUNTDOWN_SLACK_SIGNING_SECRET']
+      : []),
+  ];
+  if (botToken === undefined || team === undefined || app === undefined || missing.length > 0)
+    throw new ConfigError(
+      `The API cannot start: Slack is named, and ${missing.join(', ')} ${missing.length === 1 ? 'is' : 'are'} not set. Set what docs/slack.md names, or nothing of it.`,
+    );
+  return { url: settings.COUNTDOWN_SLACK_URL, botToken, appToken, signingSecret, team, app };
 }

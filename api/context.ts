@@ -32,6 +32,10 @@ export type ApiDeps = {
   isProxy?: IsProxy;
   /** Whether the process is told to end: what comes still is answered, and told to come by another connection. */
   isEnding?: () => boolean;
+  /** Reads anew who is in the groups that Slack keeps; left out where no Slack is connected. */
+  groupsNow?: (environment: Environment, person: string) => Promise<{ groups: string[]; unread: string[] }>;
+  /** Takes signed requests of Slack; left out where none are taken. */
+  slack?: (request: Request) => Promise<Response>;
 };
 
 export type Variables = {
@@ -108,7 +112,12 @@ const VERBS: Record<keyof typeof GRANTED, string> = {
   tokens: 'give and take tokens',
 };
 
-function denial(person: string, permission: Permission, environment: string, roles: readonly Role[]): string {
+export function denial(
+  person: string,
+  permission: Permission,
+  environment: string,
+  roles: readonly Role[],
+): string {
   if (permission === 'public' || permission === 'signed-in') return 'Not allowed.';
   if (roles.length === 0) {
     return `${person} is not named in environment ${environment}: ask its owner to be added.`;

@@ -19,7 +19,7 @@ export type NewDecision = Pick<
 
 /** Throws the refusal as a problem; each refused attempt is journalled. */
 export async function decide(
-  deps: Pick<ApiDeps, 'store' | 'launcher' | 'log'>,
+  deps: Pick<ApiDeps, 'store' | 'launcher' | 'log' | 'groupsNow'>,
   run: RunDetail,
   environment: Environment,
   asked: NewDecision,
@@ -49,7 +49,7 @@ export async function decide(
     id: randomUUID(),
     run: run.run,
     plan: run.plan,
-    groups: groupsOf(environment, asked.person),
+    groups: await groupsAtDecision(deps, run, environment, asked),
   };
   if (!run.isAdmitted && decision.kind !== 'abort') {
     return refuse('NotBegun', `run ${run.run} has not begun: abort it, or wait. Nothing was counted.`);
@@ -68,6 +68,31 @@ export async function decide(
     'decision: not answered in time',
   );
   throw noWorker(decision);
+}
+
+/** Throws GroupsUnknown where the answer hangs on a group that nobody can tell of now. */
+async function groupsAtDecision(
+  deps: Pick<ApiDeps, 'groupsNow'>,
+  run: RunDetail,
+  environment: Environment,
+  { kind, subject, person }: NewDecision,
+): Promise<string[]> {
+  const kept = Object.keys(environment.slackGroups ?? {});
+  const isVote = kind === 'approve' || kind === 'reject';
+  if (!isVote || kept.length === 0) return groupsOf(environment, person);
+  const { from = {} } = run.approvals.find(({ step }) => step === subject) ?? {};
+  const { groups, unread } = await (deps.groupsNow?.(environment, person) ?? {
+    groups: groupsOf(environment, person).filter((group) => !kept.includes(group)),
+    unread: kept,
+  });
+  const isIn = Object.keys(from).some((group) => groups.includes(group));
+  const [missing] = unread.filter((group) => group in from);
+  if (isIn || missing === undefined) return groups;
+  throw new ApiProblem(
+    'GroupsUnknown',
+    `Slack keeps who is in ${missing}, and cannot be asked now. Nothing was counted: try again.`,
+    { headers: { 'Retry-After': '10' } },
+  );
 }
 
 /** Ends a run that waits for its time or for a target: no workflow has it yet. False where it began meanwhile. */

@@ -25,6 +25,7 @@ import { addMe } from './routes/me.ts';
 import { addPlans } from './routes/plans.ts';
 import { addRunbooks } from './routes/runbooks.ts';
 import { addRuns } from './routes/runs.ts';
+import { addSlack } from './routes/slack.ts';
 import { addTokens } from './routes/tokens.ts';
 import { addUndoSheet } from './routes/undo-sheet.ts';
 import { trace, traceOf, traced } from './trace.ts';
@@ -78,6 +79,7 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
     );
   });
   app.use(guardRoute(deps, (method, path) => matchRoute(app, method, path)));
+  addSlack(app, deps);
   app.use(guardBody);
 
   addHealth(app, deps);

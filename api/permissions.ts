@@ -45,6 +45,8 @@ export const ROUTES: readonly Route[] = [
   { method: 'GET', path: '/health/ready', permission: 'public', limit: 'free' },
   { method: 'GET', path: '/openapi.json', permission: 'public', limit: 'free' },
   { method: 'GET', path: '/docs/errors', permission: 'public', limit: 'free' },
+  // Signed by Slack; who clicked is asked for his rights in slack/door.ts.
+  { method: 'POST', path: '/v1/slack', permission: 'public', limit: 'free' },
   { method: 'GET', path: '/v1/me', permission: 'signed-in', limit: 'read' },
   { method: 'GET', path: '/v1/runbooks', permission: 'signed-in', limit: 'read' },
   { method: 'GET', path: '/v1/runs', permission: 'signed-in', limit: 'read' },

@@ -354,6 +354,12 @@ export const PROBLEMS = {
     caller: 'Try again later, or use a token of Countdown.',
     operator: 'Look whether the API reaches the address of the keys.',
   },
+  GroupsUnknown: {
+    status: 503,
+    title: 'Nobody can tell who is in a group',
+    caller: 'Try again, or ask a member of a group of the environment file.',
+    operator: 'Look whether Slack answers, and whether the app has the scope `usergroups:read`.',
+  },
   StoreUnavailable: {
     status: 503,
     title: 'The database cannot be reached',

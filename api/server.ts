@@ -8,6 +8,8 @@ import { pino } from 'pino';
 import { makeApiStore } from '../store/index.ts';
 import { migrate, waitForVersion } from '../store/migrate.ts';
 import { makePool } from '../store/pool.ts';
+import { makeSlackStore } from '../store/slack.ts';
+import { makeSlack } from '../slack/index.ts';
 import { type ApiConfig, ConfigError, readConfig } from './config.ts';
 import { makeEnvironments } from '../store/environment-files.ts';
 import { makeEventHub } from './events.ts';
@@ -42,7 +44,7 @@ export async function startApi(
   { requestMs = REQUEST_MS }: { requestMs?: number } = {},
 ): Promise<RunningApi> {
   const log = pino({ level: config.logLevel, base: { process: 'api' } });
-  const environments = await makeEnvironments(config.environments, log);
+  const files = await makeEnvironments(config.environments, log);
   if (config.migrateUrl === undefined) {
     await waitForVersion(config.databaseUrl, { timeoutMs: MIGRATION_WAIT_MS });
   } else {
@@ -62,6 +64,17 @@ export async function startApi(
     interceptors: { workflow: [traceInterceptor] },
   });
   const launcher = makeLauncher(client, { taskQueue: config.taskQueue });
+  const slack =
+    config.slack &&
+    makeSlack(config.slack, {
+      store,
+      slack: makeSlackStore(pool),
+      launcher,
+      environments: files,
+      log,
+      now,
+    });
+  const environments = slack?.environments ?? files;
   const ending = new AbortController();
   const events = makeEventHub({ store, signal: ending.signal, log });
   const identity = config.oidc === undefined ? undefined : makeIdentity(readProviders(config.oidc));
@@ -79,7 +92,10 @@ export async function startApi(
     limits: makeLimits({ pool, quotas: config.quotas }),
     isProxy: config.isProxy,
     isEnding: () => ending.signal.aborted,
+    ...(slack === undefined ? {} : { groupsNow: slack.groupsNow }),
+    ...(slack?.receive === undefined ? {} : { slack: slack.receive }),
   });
+  const telling = slack?.run(ending.signal);
   const janitor = runJanitor({ store, environments, launcher, log, now }, ending.signal);
 
   const server = serve({
@@ -123,6 +139,7 @@ export async function startApi(
       clearInterval(idle);
       clearTimeout(hard);
       await janitor;
+      await telling;
       await connection.close();
       await pool.end();
       log.info('api: stopped');

@@ -9,6 +9,7 @@ import { nearest } from './nearest.ts';
 import type { Problem } from './problem.ts';
 import { LATER_MARK, durationSchema, exact, later, lineSchema, listOr, nameSchema } from './schema.ts';
 import { secretSchema } from './secret-ref.ts';
+import { groupSchema, slackProblems, slackSchema, slackUserSchema, splitGroups } from './slack-entries.ts';
 import { DURATION_MS_MAX, writeDuration } from './units.ts';
 import { windowsSchema } from './windows.ts';
 import type { Path, Source } from './yaml.ts';
@@ -166,10 +167,6 @@ const escalateSchema = z
 
 const peopleList = z.array(nameSchema).max(1_000);
 
-const groupSchema = z
-  .array(nameSchema, 'a list of people, as in [ana, ben]; groups that Slack keeps come with a later version')
-  .max(1_000);
-
 export const environmentSchema = exact({
   environment: nameSchema.describe('The name of the file, without .yaml.'),
   protected: z
@@ -184,7 +181,7 @@ export const environmentSchema = exact({
   people: z
     .record(
       nameSchema,
-      exact({ email: lineSchema(254).exactOptional(), slack: lineSchema(60).exactOptional() }),
+      exact({ email: lineSchema(254).exactOptional(), slack: slackUserSchema.exactOptional() }),
     )
     .default({})
     .describe('One entry a human, so one vote.'),
@@ -219,7 +216,7 @@ export const environmentSchema = exact({
   })
     .exactOptional()
     .describe('How long old data is kept at least.'),
-  slack: later('slack comes with a later version.', 'take it away'),
+  slack: slackSchema.exactOptional().describe('Where runs are told, and approvals are asked.'),
   windows: windowsSchema.exactOptional().describe('Hours in which a step may start, by name.'),
   changeFreezes: changeFreezesSchema
     .exactOptional()
@@ -235,6 +232,7 @@ export const environmentSchema = exact({
     groups,
     approvals,
     retention,
+    slack,
     windows,
     changeFreezes,
   }): Environment => ({
@@ -245,17 +243,23 @@ export const environmentSchema = exact({
     ),
     people,
     roles,
-    groups,
+    ...groupsOf(groups),
     approvals: {
       least: approvals.least,
       ...(approvals.escalate === undefined ? {} : { escalate: approvals.escalate }),
       ...(approvals.breakGlass === true ? { breakGlass: true } : {}),
     },
     ...(retention === undefined ? {} : { retention: { leastMs: retention.least } }),
+    ...(slack === undefined ? {} : { slack }),
     ...(windows === undefined ? {} : { windows }),
     ...(changeFreezes === undefined ? {} : { changeFreezes }),
   }),
 );
+
+function groupsOf(written: Parameters<typeof splitGroups>[0]): Pick<Environment, 'groups' | 'slackGroups'> {
+  const { groups, slackGroups } = splitGroups(written);
+  return { groups, ...(Object.keys(slackGroups).length === 0 ? {} : { slackGroups }) };
+}
 
 /** The file's own `worker` is that of every target that names none. */
 function inPool(target: Target, pool: string | undefined): Target {
@@ -265,8 +269,8 @@ function inPool(target: Target, pool: string | undefined): Target {
 /** What one key cannot know alone: names that another part of the file must have. */
 export function environmentProblems(environment: Environment, source: Source): Problem[] {
   const people = Object.keys(environment.people);
-  const groups = Object.keys(environment.groups);
-  const problems: Problem[] = [];
+  const groups = Object.keys({ ...environment.groups, ...environment.slackGroups });
+  const problems: Problem[] = slackProblems(environment, source);
   const check = (what: string, name: string, known: string[], path: Path, part: 'key' | 'value') => {
     if (known.includes(name)) return;
     const near = nearest(name, known);

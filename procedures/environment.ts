@@ -87,6 +87,10 @@ export type Environment = {
   people: Record<string, { email?: string; slack?: string }>;
   roles: Record<RoleName, string[]>;
   groups: Record<string, string[]>;
+  /** Groups whose members Slack keeps, by the id of the user group. They stand in `groups` too once they were read. */
+  slackGroups?: Record<string, string>;
+  /** The channel in which the runs of this environment are told. */
+  slack?: { channel: string };
   approvals: {
     least: Partial<Record<LeastEffect, ApprovalAsked>>;
     /** Groups that are called one after the other while nobody has decided. */

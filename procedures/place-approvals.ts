@@ -163,7 +163,7 @@ function leastOf(own: readonly Phase[], environment: Environment): ApprovalAsked
 }
 
 function groupsKnown(entry: PlannedEntry, environment: Environment, found: Collector): boolean {
-  const known = Object.keys(environment.groups);
+  const known = Object.keys({ ...environment.groups, ...environment.slackGroups });
   const own = { asked: entry.approval ?? { from: {} }, path: [...entry.path, 'approval'] };
   const unknown = [own, ...entry.added].flatMap(({ asked, path }) =>
     Object.keys(asked.from).flatMap((group) => (known.includes(group) ? [] : [{ group, path }])),

@@ -17,7 +17,12 @@ export function quorumPossible(
   const voters = Object.keys(environment.people)
     .filter((person) => person !== requester)
     .map((person) => ({ person, groups: groupsOf(environment, person) }));
-  const { missing } = count(approval.from, voters);
+  // Nobody has read yet who is in a group that Slack keeps: whether it can vote shows when it is asked.
+  const { groups, slackGroups = {} } = environment;
+  const from = Object.fromEntries(
+    Object.entries(approval.from).filter(([name]) => name in groups || !(name in slackGroups)),
+  );
+  const { missing } = count(from, voters);
   const [group] = Object.keys(missing);
   if (group === undefined) return undefined;
   const needed = approval.from[group] ?? 0;

@@ -107,6 +107,13 @@ const BORDERS: Record<string, { values: string[]; types: string[] }> = {
     types: ['workflows/'],
   },
   'store/': { values: ['node:', 'pg', 'canonicalize', 'procedures/'], types: ['workflows/', 'zod'] },
+  // Composes the process, Slack among its parts.
+  'api/server.ts': {
+    values: ['node:', '*', 'api/', 'procedures/', 'store/', 'workflows/', 'slack/'],
+    types: [],
+  },
+  'api/config.ts': { values: ['node:', '*', 'api/', 'procedures/', 'store/'], types: ['slack/'] },
+  'slack/': { values: ['node:', '*', 'procedures/', 'store/', 'workflows/', 'api/'], types: [] },
   'api/': { values: ['node:', '*', 'procedures/', 'store/', 'workflows/'], types: [] },
   // Checks files without the API, so it reads the language itself (decision 5).
   'cli/commands/lint.ts': { values: ['node:', 'cli/', 'procedures/'], types: [] },

@@ -1,11 +1,10 @@
 /** What people say to a run: approve or reject, abort, retry, skip, resolve. All go one way, in `decide.ts`. */
 import type { OpenAPIHono } from '@hono/zod-openapi';
-import { groupsOf } from '../../procedures/environment.ts';
 import type { Environment } from '../../procedures/environment.ts';
 import type { Json } from '../../procedures/plan.ts';
 import type { RunDetail } from '../../store/types.ts';
 import type { DecisionAnswer } from '../../workflows/messages.ts';
-import { listNames, stillNeeded } from '../../workflows/approvals.ts';
+import { listNames } from '../../workflows/approvals.ts';
 import {
   type ApiContext,
   type ApiDeps,
@@ -26,6 +25,7 @@ import {
   SkipRequest,
   SteerRequest,
 } from '../schemas.ts';
+import { checkVoter } from '../voter.ts';
 import { RunId, createRoute, json, problems, signedIn } from './define.ts';
 
 const answers = {
@@ -46,7 +46,7 @@ export function addDecisions(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
     async (c) => {
       const body = c.req.valid('json');
       const { run, environment } = await open(deps, c.req.valid('param').id);
-      await checkVoter(c, deps, run, environment, body.step);
+      await checkVoter(deps, { run, environment, step: body.step, person: c.get('person'), door: doorOf(c) });
       await grant(c, deps, environment, run);
       checkEvidence(run, body);
       const answer = await decide(deps, run, environment, {
@@ -251,44 +251,6 @@ async function steer(
   const { run, environment } = await open(deps, id);
   await grant(c, deps, environment, run);
   return decide(deps, run, environment, decision);
-}
-
-/** Somebody who can decide nothing here is told why in the words of the approval, not in those of a role. */
-async function checkVoter(
-  c: ApiContext,
-  deps: ApiDeps,
-  run: RunDetail,
-  environment: Environment,
-  step: string,
-): Promise<void> {
-  const person = c.get('person');
-  if (groupsOf(environment, person).length > 0) return;
-  const isNamed = Object.hasOwn(environment.people, person);
-  if (!isNamed) return;
-  const from = run.approvals.find((approval) => approval.step === step)?.from ?? {};
-  const groups = Object.keys(from);
-  const needed = stillNeeded(from, environment.groups, [run.requester]);
-  const [code, detail] =
-    person === run.requester
-      ? ([
-          'RequesterCannotApprove',
-          `You asked for run ${run.run}, so you cannot approve it.${needed === '' ? '' : ` Needed: ${needed}.`}`,
-        ] as const)
-      : ([
-          'NotInGroup',
-          groups.length === 0
-            ? `${step} is decided by members of a group; you are in none.`
-            : `${step} asks ${listNames(groups)}; you are in ${groups.length === 1 ? 'no such group' : groups.length === 2 ? 'neither' : 'none'}. Needed: ${needed}.`,
-        ] as const);
-  await deps.store.refused({
-    environment: run.environment,
-    person,
-    door: doorOf(c),
-    run: run.run,
-    code,
-    detail,
-  });
-  throw new ApiProblem(code, detail);
 }
 
 /** What is open is decided with its evidence: nobody approves what he has not seen. */

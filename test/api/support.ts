@@ -10,7 +10,7 @@ import { z } from 'zod';
 import { makeEnvironments } from '../../store/environment-files.ts';
 import { makeIsProxy } from '../../api/address.ts';
 import { makeEventHub } from '../../api/events.ts';
-import { createApi, openApiDocument } from '../../api/index.ts';
+import { type ApiDeps, createApi, openApiDocument } from '../../api/index.ts';
 import { makeLauncher } from '../../api/launcher.ts';
 import type { Identity } from '../../api/oidc.ts';
 import { traceInterceptor } from '../../api/trace.ts';
@@ -18,7 +18,7 @@ import { type Quotas, makeLimits } from '../../api/limits.ts';
 import { digest } from '../../store/digest.ts';
 import type { Plan } from '../../procedures/plan.ts';
 import type { Engine } from '../support/engine.ts';
-import { makeStoreDatabase } from '../support/store.ts';
+import { type StoreDatabase, makeStoreDatabase } from '../support/store.ts';
 
 export const ENVIRONMENT = `environment: lab
 protected: false
@@ -64,15 +64,19 @@ const PLENTY: Quotas = { read: 1e6, write: 1e6, decide: 1e6, abort: 1e6, signIn:
 export async function makeTestApi(
   options: {
     engine?: Engine;
-    now?: () => Date;
     /** Budgets a minute; by default more than any test uses. */
     quotas?: Partial<Quotas>;
     log?: Logger;
     identity?: Identity;
+    /** A database that the caller made and ends; default one of its own. */
+    database?: StoreDatabase;
+    now?: () => Date;
+    /** More parts of the API, made of those that it has. */
+    parts?: (made: Pick<ApiDeps, 'store' | 'environments' | 'launcher' | 'log' | 'now'>) => Partial<ApiDeps>;
   } = {},
 ) {
   const { engine } = options;
-  const database = engine?.store ?? (await makeStoreDatabase());
+  const database = engine?.store ?? options.database ?? (await makeStoreDatabase());
   const folder = await mkdtemp(join(tmpdir(), 'countdown-api-'));
   const [environmentFolder, runbooks] = [join(folder, 'environments'), join(folder, 'runbooks')];
   await Promise.all([mkdir(environmentFolder), mkdir(runbooks)]);
@@ -109,6 +113,7 @@ export async function makeTestApi(
     ...(options.identity === undefined ? {} : { identity: options.identity }),
     limits: makeLimits({ pool: database.apiPool, quotas: { ...PLENTY, ...options.quotas } }),
     isProxy: makeIsProxy(['127.0.0.1', '10.0.0.0/8']),
+    ...options.parts?.({ store, environments, launcher, log, now }),
   });
   const tokens = new Map<string, string>();
   for (const person of ['ana', 'ben', 'chi', 'dana', 'eva', 'olu', 'pia', 'zoe', 'mallory']) {
@@ -192,7 +197,7 @@ export async function makeTestApi(
       events.drain();
       ending.abort();
       await nowhere.close();
-      if (engine === undefined) await database[Symbol.asyncDispose]();
+      if (engine === undefined && options.database === undefined) await database[Symbol.asyncDispose]();
       await rm(folder, { recursive: true, force: true });
     },
   };

@@ -37,6 +37,21 @@ targets:
   });
 });
 
+test('Slack is a channel, an id of a person, and groups whose members it keeps', () => {
+  const environment = parse(`environment: x
+slack: { channel: C04LAUNCH }
+people: { ana: { slack: U02ANA } }
+groups: { sre: [ana], product: { slackGroup: S05PRODUCT } }
+approvals: { least: { costly: { from: { product: 1 }, via: slack } } }
+`);
+  expect(environment).toMatchObject({
+    slack: { channel: 'C04LAUNCH' },
+    people: { ana: { slack: 'U02ANA' } },
+    groups: { sre: ['ana'] },
+    slackGroups: { product: 'S05PRODUCT' },
+  });
+});
+
 test('the shipped files can be read', () => {
   const demo = parseEnvironment(shipped('environments/demo.yaml'), 'demo.yaml');
   expect(Object.keys(demo.targets)).toEqual(['app', 'app-sqlite', 'app-postgres', 'app-database-mode']);
@@ -168,16 +183,30 @@ test.each([
     "'dear' is not a key in approvals.least, expected reversible, costly or irreversible.",
   ],
   [
-    'a group of Slack',
-    'environment: x\ngroups: { product: { slackGroup: S05 } }',
-    'groups.product is entries of key and value, expected a list of people, as in [ana, ben]; groups that Slack keeps come with a later version.',
+    'a group that is neither a list nor kept by Slack',
+    'environment: x\ngroups: { product: ana }',
+    "groups.product is 'ana', expected a list of people, as in [ana, ben], or a group that Slack keeps, as in { slackGroup: S05PRODUCT }.",
+  ],
+  [
+    'a channel by its name',
+    "environment: x\nslack: { channel: '#launch' }",
+    "slack.channel is '#launch', expected the id of a channel, such as 'C04LAUNCH': it stands at the end of the channel's details.",
+  ],
+  [
+    'one Slack id for two people',
+    'environment: x\npeople: { ana: { slack: U02ANA }, ben: { slack: U02ANA } }',
+    "'U02ANA' is the Slack id of ana and of ben, expected one person.",
+  ],
+  [
+    'a door of Slack without a channel',
+    'environment: x\npeople: { ana: {} }\ngroups: { sre: [ana] }\napprovals: { least: { costly: { from: { sre: 1 }, via: slack } } }',
+    'approvals.least.costly is asked via slack, and this file names no channel of Slack.',
   ],
 ])('%s is refused in one sentence', (_, text, message) => {
   expect(problemOf(() => parse(text))).toMatchObject({ code: 'EnvironmentInvalid', message });
 });
 
 test.each([
-  ['slack: { channel: C0 }', 'slack comes with a later version.'],
   [
     "targets: { a: { kind: http, url: 'http://h', metrics: m } }",
     'metrics comes with a later version of the http target.',
