@@ -135,7 +135,8 @@ export async function until<T>(what: string, look: () => T | undefined | Promise
   for (;;) {
     const found = await look();
     if (found !== undefined && found !== false) return found;
-    if (Date.now() > deadline) throw new Error(`${what} did not come within ${WAIT_MS} ms.`);
+    if (Date.now() > deadline)
+      throw new Error(`${typeof what === 'string' ? what : what()} did not come within ${WAIT_MS} ms.`);
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
 }

@@ -52,7 +52,10 @@ const newWhispers = (person: string) =>
   world.fake.state.ephemerals.slice(heard).filter(({ user }) => user === person);
 
 const whispered = (user: string, words: string) =>
-  until(`'${words}' to ${user}`, () => newWhispers(user).findLast(({ text }) => text.includes(words)));
+  until(
+    () => `'${words}' to ${user}, who heard ${JSON.stringify(newWhispers(user).map(({ text }) => text))},`,
+    () => newWhispers(user).findLast(({ text }) => text.includes(words)),
+  );
 
 async function refusedOf(run: number | null, code: string): Promise<number> {
   const rows = await world.refused();
@@ -223,7 +226,7 @@ describe('an approval in Slack', () => {
     await world.fake.click('U0ANA', message, 'approve');
     await until('the end', async () => (isTerminal((await show(run)).state) ? true : undefined));
     await world.fake.send('interactive', click);
-    await whispered('U0BEN', `run ${run} is succeeded. Your answer was not counted.`);
+    await whispered('U0BEN', `run ${run} has ended: it is succeeded. Your answer was not counted.`);
     expect(await refusedOf(run, 'AlreadyEnded')).toBe(1);
   });
 });
