@@ -130,7 +130,10 @@ export async function makeSlackWorld(
 const WAIT_MS = 15_000;
 
 /** Waits for what is looked for; fails with the sentence after 15 s. */
-export async function until<T>(what: string, look: () => T | undefined | Promise<T | undefined>): Promise<T> {
+export async function until<T>(
+  what: string | (() => string),
+  look: () => T | undefined | Promise<T | undefined>,
+): Promise<T> {
   const deadline = Date.now() + WAIT_MS;
   for (;;) {
     const found = await look();
