@@ -23,6 +23,8 @@ export type CommandContext = {
   terminal: Terminal;
   style: Style;
   format: Format;
+  /** Whether a view can be drawn again in place. */
+  isLive: boolean;
   access(): Access;
   client(): Client;
   /** Lines for people, or one JSON value. */
@@ -40,18 +42,23 @@ export function commandOf(variables: Terminal['variables']): string | undefined 
 }
 
 export function makeContext(terminal: Terminal, options: { format: Format; ascii: boolean }): CommandContext {
-  const isLive = terminal.out.isTTY === true;
   const { variables } = terminal;
+  const isLive = terminal.out.isTTY === true && variables['TERM'] !== 'dumb';
   const command = commandOf(variables);
   const style: Style = {
     ascii: options.ascii,
-    colour: isLive && (variables['NO_COLOR'] ?? '') === '' && variables['TERM'] !== 'dumb',
+    colour: isLive && (variables['NO_COLOR'] ?? '') === '',
     isWhole: !isLive,
     ...(command === undefined ? {} : { command }),
   };
   const access = (): Access => {
     const [url, token] = [variables['COUNTDOWN_URL'], variables['COUNTDOWN_TOKEN']];
-    if (url === undefined || !URL.canParse(url)) {
+    if (url === undefined || url === '') {
+      throw new UsageError(
+        'COUNTDOWN_URL is not set: set it to the address of the API; npm run dev starts one and prints it.',
+      );
+    }
+    if (!URL.canParse(url)) {
       throw new UsageError(
         'COUNTDOWN_URL is no address: set it to that of the API, as http://127.0.0.1:8080.',
       );
@@ -65,6 +72,7 @@ export function makeContext(terminal: Terminal, options: { format: Format; ascii
     terminal,
     style,
     format: options.format,
+    isLive,
     access,
     client: () => makeClient(access()),
     answer(lines, value) {

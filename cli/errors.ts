@@ -91,6 +91,8 @@ function hintOf(error: ApiError): string | null {
     return error.hint === null ? look : `${safe(error.hint)}      ${look}`;
   }
   if (error.code === 'Unauthenticated') return 'set COUNTDOWN_TOKEN to a token that has not expired';
+  if (error.code === 'NoWorker')
+    return 'start a worker, or look why none answers; what you decided arrives by itself then';
   if (error.code === 'Unreachable')
     return 'set COUNTDOWN_URL to the address of the API, and look whether it runs';
   return error.hint === null ? null : safe(error.hint);

@@ -45,7 +45,7 @@ export async function main(args: readonly string[], terminal: Terminal): Promise
   try {
     const [name, ...rest] = args;
     if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
-      terminal.out.write(`${helpLines().join('\n')}\n`);
+      terminal.out.write(`${helpLines(commandOf(terminal.variables) ?? 'countdown').join('\n')}\n`);
       return name === undefined ? EXIT.usage : EXIT.succeeded;
     }
     const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
@@ -71,7 +71,8 @@ async function runCommand(command: Command, args: string[], terminal: Terminal):
   };
   const { values, positionals } = parse(args, options, command);
   if (values['help'] === true) {
-    terminal.out.write(`countdown ${command.usage}\n${command.about}\n`);
+    const name = commandOf(terminal.variables) ?? 'countdown';
+    terminal.out.write(`${name} ${command.usage}\n${command.about}\n`);
     return EXIT.succeeded;
   }
   if (positionals.length < command.takes.least || positionals.length > command.takes.most) {
@@ -131,13 +132,13 @@ function distance(one: string, other: string): number {
   return row[other.length] ?? 0;
 }
 
-function helpLines(): string[] {
+function helpLines(name: string): string[] {
   return [
-    'countdown plan first-launch --env demo        what would happen, and who would be asked',
-    'countdown run 7f3a91c204de --watch            start that plan and follow it',
-    'countdown approve 41 database                 let a step have its effects',
+    `${name} plan first-launch --env demo        what would happen, and who would be asked`,
+    `${name} run 7f3a91c204de --watch            start that plan and follow it`,
+    `${name} approve 41 database                 let a step have its effects`,
     '',
-    ...Object.values(COMMANDS).flatMap(({ usage, about }) => [`countdown ${usage}`, `    ${about}`]),
+    ...Object.values(COMMANDS).flatMap(({ usage, about }) => [`${name} ${usage}`, `    ${about}`]),
     '',
     'Everywhere: -o text|json|jsonl, --ascii (words alone), --help. NO_COLOR switches colours off.',
     'COUNTDOWN_URL is the address of the API, COUNTDOWN_TOKEN your token.',

@@ -5,8 +5,9 @@ import { type CommandContext, readDuration, runNumber } from '../context.ts';
 import { UsageError } from '../errors.ts';
 import { EXIT } from '../exit-codes.ts';
 import { planLines } from '../view/plan.ts';
-import { safe, stamp, typed } from '../view/style.ts';
-import type { PlanWire, StartedWire } from '../wire.ts';
+import { typed } from '../view/style.ts';
+import { stateText } from '../view/waits.ts';
+import type { PlanWire } from '../wire.ts';
 import { type Command, type Values, stringOf } from './command.ts';
 import { makePlan } from './plan.ts';
 import { watchFromCommand } from './watch.ts';
@@ -37,11 +38,11 @@ export const run: Command = {
     const key = stringOf(values, 'key') ?? randomUUID();
     const started = await context.client().start({ plan: plan.plan, ...wishes(values) }, key);
     if (values['watch'] === true) {
-      context.say(startedText(started));
+      context.say(stateText(started));
       return watchFromCommand(context, started.run, values);
     }
     const look = typed(context.style, `watch ${started.run}`);
-    context.answer(() => [`${startedText(started)} Look at it:  ${look}`], started);
+    context.answer(() => [`${stateText(started)} Look at it:  ${look}`], started);
     return EXIT.succeeded;
   },
 };
@@ -67,16 +68,10 @@ export const ready: Command = {
   takes: { least: 1, most: 1 },
   async run(context, [number]) {
     const started = await context.client().ready(runNumber(number));
-    context.answer(() => [`Counted: you are ready. ${startedText(started)}`], started);
+    context.answer(() => [`Counted: you are ready. ${stateText(started)}`], started);
     return EXIT.succeeded;
   },
 };
-
-function startedText({ run: number, state, dueAt, waitingFor }: StartedWire): string {
-  if (state === 'planned' && waitingFor !== null) return `run ${number} waits: ${safe(waitingFor)}.`;
-  if (state === 'planned' && dueAt !== null) return `run ${number} begins ${stamp(dueAt)}.`;
-  return `run ${number} is ${state}.`;
-}
 
 async function planNamed(context: CommandContext, name: string, values: Values): Promise<PlanWire> {
   if (/^[0-9a-f]{12,64}$/.test(name)) {

@@ -11,7 +11,7 @@ const NAMED_MAX = 4;
 /** What can be done now; nothing for a run that has ended, or is on its way back. */
 export function hintsOf(run: RunDetailWire, style: Style): Hint[] {
   if (run.endedAt !== null || run.state === 'unwinding') return [];
-  if (run.state === 'stuck') return [resolveHint(run, style)];
+  if (run.state === 'stuck') return resolveHints(run, style);
   const asked = run.approvals.filter(({ state }) => state === 'open').slice(0, NAMED_MAX);
   const held = run.phases.filter(isHeld).slice(0, NAMED_MAX);
   const hints = [
@@ -60,15 +60,19 @@ export function isToDo({ wait, waitingFor }: PhaseWire): boolean {
   return wait === 'person' && waitingFor === 'a person: done';
 }
 
-function resolveHint(run: RunDetailWire, style: Style): Hint {
+/** The first thing on the desk: it is tried again, or a person says how he did it. What a person undoes is not tried. */
+function resolveHints(run: RunDetailWire, style: Style): Hint[] {
   const desk = run.phases.find(
-    ({ state, verdict }) =>
+    ({ state, verdict, waitingFor }) =>
       state === 'undo-failed' ||
       state === 'maybe' ||
+      (state === 'undoing' && waitingFor !== null) ||
       (state === 'undone' && verdict !== null && verdict !== 'pass' && verdict !== 'warn'),
   );
   const name = desk?.phase ?? run.targets.find(({ equal }) => equal === false)?.target ?? 'PHASE';
-  return hint(style, 'Resolve', `resolve ${run.run} ${name} --retry | --done --evidence 'text'`);
+  const done = `resolve ${run.run} ${name} --done --evidence 'text'`;
+  if (desk?.state === 'undoing') return [hint(style, 'Resolve', done)];
+  return [hint(style, 'Resolve', `resolve ${run.run} ${name} --retry`), hint(style, 'By hand', done)];
 }
 
 function hint(style: Style, label: string, words: string): Hint {

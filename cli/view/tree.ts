@@ -17,11 +17,12 @@ import {
   phaseMark,
   phaseWord,
   safe,
+  span,
   twoParts,
   widthOf,
 } from './style.ts';
 import { type Stretch, unionMs } from './times.ts';
-import { neededText } from './waits.ts';
+import { neededText, silenceOf } from './waits.ts';
 
 /** Where the duration of a phase ends. */
 const DURATION_END = 83;
@@ -98,7 +99,9 @@ function closedStep(id: string, phases: readonly PhaseWire[], style: Style): Lin
 /** What happened in a step, from its first effect on; of a step that only looks what it found last. */
 function storyOf(done: readonly PhaseWire[], style: Style): string[] {
   const first = done.findIndex(({ effect }) => effect !== 'none');
-  const told = (first === -1 ? done.slice(-1) : done.slice(first)).flatMap(({ summary }) => summary ?? []);
+  const told = (first === -1 ? done.slice(-1) : done.slice(first)).flatMap(
+    ({ summary }) => summary?.replace(/^past it: /, 'point of no return passed: ') ?? [],
+  );
   if (style.isWhole === true) return [told.map(safe).join(dot(style))];
   const lines: string[] = [];
   for (const text of told.map(safe)) {
@@ -220,8 +223,14 @@ function underWay(phase: PhaseWire, style: Style, now: Date): { text: string; mo
   const text = phase.try > 1 ? `try ${phase.try}, ` : '';
   if (typeof done === 'number' && typeof total === 'number' && total > 0) {
     const part = Math.min(1, done / total);
-    const left = part > 0 && part < 1 && age > 2000 ? `  ${duration((age / part) * (1 - part))} left` : '';
-    const counts = `${number(done)} of ${number(total)} ${typeof unit === 'string' ? safe(unit) : ''}`;
+    const isTime = unit === 'ms';
+    const leftMs = isTime ? total - done : (age / part) * (1 - part);
+    // What no longer reports has no time that is left.
+    const isKnown = part > 0 && part < 1 && age > 2000 && silenceOf(phase, now) === null;
+    const left = isKnown ? `  ${duration(leftMs)} left` : '';
+    const counts = isTime
+      ? `${duration(done)} of ${span(total)}`
+      : `${number(done)} of ${number(total)} ${typeof unit === 'string' ? safe(unit) : ''}`;
     return {
       text: `${text}${bar(style, part, BAR_WIDTH)} ${Math.floor(part * 100)} %${left}`,
       more: [[counts, ...(typeof detail === 'string' ? [safe(detail)] : [])].join(dot(style))],

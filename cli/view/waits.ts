@@ -1,7 +1,7 @@
 /** What a run waits for and who can answer; and what does not answer, though it should. */
 import type { ApprovalWire, PhaseWire, RunDetailWire } from '../wire.ts';
 import { type Hint, abortHint, heldHints, isHeld, isToDo, resumeHint, voteHints } from './hints.ts';
-import { type Style, clock, dot, duration, safe } from './style.ts';
+import { type Style, clock, dot, duration, safe, stamp } from './style.ts';
 
 /** A worker answers a decision within this, if there is one. */
 const DELIVERY_MS = 5_000;
@@ -16,7 +16,10 @@ export type Wait = { key: string; text: string; hints: Hint[] };
 /** Everything that goes no further without a person, in the order in which it is answered. */
 export function waitsOf(run: RunDetailWire, style: Style): Wait[] {
   if (run.endedAt !== null || run.state === 'unwinding' || run.state === 'stuck') return [];
-  const asked = run.approvals.filter(({ state }) => state === 'open');
+  // Where nobody is missing any more, it is given with the next row.
+  const asked = run.approvals.filter(
+    ({ state, needed }) => state === 'open' && Object.keys(needed).length > 0,
+  );
   const waits: Wait[] = asked.map((approval) => ({
     key: `${approval.step} ${approval.evidence} ${JSON.stringify(approval.needed)}`,
     text: `${approval.step} waits for an approval${dot(style)}still needed: ${neededText(approval)}${dot(style)}expires ${clock(approval.dueAt)} UTC`,
@@ -83,7 +86,7 @@ export function silencesOf(run: RunDetailWire, now: Date): { key: string; text: 
 }
 
 /** How long nothing was heard of a phase that is under way; null where that is as it should be. */
-function silenceOf(phase: PhaseWire, now: Date): number | null {
+export function silenceOf(phase: PhaseWire, now: Date): number | null {
   const { state, wait, waitingFor, newsAt = null, progress, expectedMs } = phase;
   const isUnderWay = state === 'running' || state === 'undoing' || state === 'maybe';
   if (!isUnderWay || wait !== null || waitingFor !== null || newsAt === null) return null;
@@ -91,4 +94,16 @@ function silenceOf(phase: PhaseWire, now: Date): number | null {
   // What never reports is given twice the time that it is expected to take.
   const patienceMs = progress === null ? Math.max(NEWS_MS, 2 * expectedMs) : NEWS_MS;
   return silentMs < patienceMs ? null : silentMs;
+}
+
+/** How a run stands, as a sentence: `run 41 is planned.` */
+export function stateText({
+  run,
+  state,
+  dueAt,
+  waitingFor,
+}: Pick<RunDetailWire, 'run' | 'state' | 'dueAt' | 'waitingFor'>): string {
+  if (state === 'planned' && waitingFor !== null) return `run ${run} waits: ${safe(waitingFor)}.`;
+  if (state === 'planned' && dueAt !== null) return `run ${run} begins ${stamp(dueAt)}.`;
+  return `run ${run} is ${state}.`;
 }

@@ -205,6 +205,7 @@ describe('a watcher without a terminal', () => {
       () => watching.said.out.includes('is paused by'),
       () => watching.said.out,
     );
+    expect(watching.said.err).toBe(`run ${run} is waiting.\n`);
     expect(watching.said.out).toContain(
       `run ${run} is paused by dana: checking disk\n          Resume  countdown resume ${run}\n`,
     );

@@ -142,6 +142,44 @@ describe('a hint', () => {
   });
 });
 
+describe('the desk of a stuck run', () => {
+  test('has two ways out, each a command of its own; what a person undoes has one', () => {
+    expect(typedAt(stuck)).toEqual([
+      'Resolve  countdown resolve 41 database/copy --retry',
+      "By hand  countdown resolve 41 database/copy --done --evidence 'text'",
+    ]);
+    const byHand = { from: 542, state: 'undoing' as const, waitingFor: 'a person: resolve' };
+    expect(typedAt(makeRun({ 'database/copy': byHand }, { state: 'stuck' }))).toEqual([
+      "Resolve  countdown resolve 41 database/copy --done --evidence 'text'",
+    ]);
+  });
+});
+
+/** A phase that reported five seconds after its begin, this long after it. */
+const timed = (seconds: number) => {
+  const progress = { done: 5_005, total: 90_000, unit: 'ms', detail: '6 readings, 0 bad' };
+  const story = { from: 542, newsAt: at(547), progress };
+  const run = makeRun({ 'database/copy': story }, { at: at(542 + seconds) });
+  return view(run, terminal).filter((line) => /copy|readings/.test(line));
+};
+
+describe('progress', () => {
+  test('that is time reads as time, and says what is left of it', () => {
+    expect(timed(6)).toEqual([
+      '  ▸ copy         running  █░░░░░░░░░░░░░░░░░░░░░░░░ 5 %  1m 25s left',
+      '                 5s of 1m 30s · 6 readings, 0 bad',
+    ]);
+  });
+
+  test('of what no longer reports says nothing of what is left', () => {
+    expect(timed(60)).toEqual([
+      'no news of database/copy for 55s',
+      '  ▸ copy         running  █░░░░░░░░░░░░░░░░░░░░░░░░ 5 %',
+      '                 5s of 1m 30s · 6 readings, 0 bad',
+    ]);
+  });
+});
+
 describe('a wait', () => {
   test('says who may approve, and is another one once somebody has', () => {
     const [wait] = waitsOf(waiting, terminal);
@@ -151,6 +189,8 @@ describe('a wait', () => {
     expect(waitsOf(waiting, terminal)[0]?.key).toBe(wait?.key);
     const approvals = waiting.approvals.map((one) => ({ ...one, needed: { sre: 1, owner: 1 } }));
     expect(waitsOf({ ...waiting, approvals }, terminal)[0]?.key).not.toBe(wait?.key);
+    const given = waiting.approvals.map((one) => ({ ...one, needed: {} }));
+    expect(waitsOf({ ...waiting, approvals: given }, terminal)).toEqual([]);
   });
 
   test('says who paused the run and why, and what a phase waits for', () => {
