@@ -83,7 +83,6 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
   app.use(guardBody);
 
   addHealth(app, deps);
-  addDocs(app);
   addMe(app, deps);
   addRunbooks(app, deps);
   addPlans(app, deps);
@@ -97,7 +96,7 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
   addEvidence(app, deps);
   addDecisions(app, deps);
   app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer' });
-  app.get('/openapi.json', (c) => c.json(openApiDocument(app)));
+  addDocs(app);
 
   app.notFound((c) => {
     throw new ApiProblem('RouteUnknown', `There is no ${c.req.method} ${c.req.path}: look at /openapi.json.`);
@@ -115,19 +114,6 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
 export function routesOf(app: OpenAPIHono<ApiEnv>): string[] {
   const routes = app.routes.filter(({ method }) => method !== 'ALL');
   return [...new Set(routes.map(({ method, path }) => `${method} ${path}`))];
-}
-
-/** The document that `/openapi.json` answers with. */
-export function openApiDocument(app: OpenAPIHono<ApiEnv>) {
-  return app.getOpenAPI31Document({
-    openapi: '3.1.0',
-    info: {
-      title: 'Countdown',
-      version: '1',
-      description:
-        'Plans, runs and steers launch runbooks. Errors are RFC 9457 problems; their codes are in docs/errors.md.',
-    },
-  });
 }
 
 function matchRoute(app: OpenAPIHono<ApiEnv>, method: string, path: string): string | undefined {

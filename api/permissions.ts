@@ -47,8 +47,12 @@ export const ROUTES: readonly Route[] = [
   { method: 'GET', path: '/docs/errors', permission: 'public', limit: 'free' },
   // Signed by Slack; who clicked is asked for his rights in slack/door.ts.
   { method: 'POST', path: '/v1/slack', permission: 'public', limit: 'free' },
+  { method: 'GET', path: '/docs/api', permission: 'public', limit: 'free' },
   { method: 'GET', path: '/v1/me', permission: 'signed-in', limit: 'read' },
   { method: 'GET', path: '/v1/runbooks', permission: 'signed-in', limit: 'read' },
+  { method: 'GET', path: '/v1/runbooks/:name', permission: 'signed-in', limit: 'read' },
+  { method: 'GET', path: '/v1/schemas/:name', permission: 'public', limit: 'free' },
+  { method: 'POST', path: '/v1/lint', permission: 'read', limit: 'write' },
   { method: 'GET', path: '/v1/runs', permission: 'signed-in', limit: 'read' },
   { method: 'GET', path: '/v1/leases', permission: 'signed-in', limit: 'read' },
   { method: 'GET', path: '/v1/tokens', permission: 'tokens', limit: 'read' },

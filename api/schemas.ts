@@ -17,6 +17,16 @@ const LONG_ENOUGH = 'expected at least 10 characters';
 const reason = z.string({ error: LONG_ENOUGH }).trim().min(10, LONG_ENOUGH).max(500);
 const jsonValue = z.unknown().openapi({ description: 'Any JSON value' });
 
+const ProblemPart = z.object({
+  pointer: z.string(),
+  detail: z.string(),
+  file: z.string().optional(),
+  line: z.int().optional(),
+  column: z.int().optional(),
+  hint: z.string().optional(),
+  excerpt: z.string().optional(),
+});
+
 export const Problem = z
   .object({
     type: z.string(),
@@ -28,17 +38,7 @@ export const Problem = z
     requestId: z.string(),
     /** What to do, where one sentence says it. */
     hint: z.string().optional(),
-    errors: z.array(
-      z.object({
-        pointer: z.string(),
-        detail: z.string(),
-        file: z.string().optional(),
-        line: z.int().optional(),
-        column: z.int().optional(),
-        hint: z.string().optional(),
-        excerpt: z.string().optional(),
-      }),
-    ),
+    errors: z.array(ProblemPart),
   })
   .openapi('Problem');
 
@@ -169,9 +169,22 @@ export const PlanAnswer = z
   })
   .openapi('Plan');
 
-export const RunbookList = z
-  .object({ items: z.array(z.object({ name: z.string(), description: z.string().nullable() })) })
-  .openapi('RunbookList');
+const RunbookItem = z.object({
+  name: z.string(),
+  description: z.string().nullable(),
+  /** Of its version: the plans that are made of it name it. Null where it cannot be parsed. */
+  digest: z.string().nullable(),
+});
+
+export const RunbookList = z.object({ items: z.array(RunbookItem) }).openapi('RunbookList');
+
+export const RunbookAnswer = z.object({ ...RunbookItem.shape, text: z.string() }).openapi('Runbook');
+
+export const LintRequest = z
+  .strictObject({ ...planned, environment: name.optional() })
+  .openapi('LintRequest');
+
+export const LintAnswer = z.object({ problems: z.array(ProblemPart) }).openapi('LintAnswer');
 
 const instant = z.string().max(40);
 

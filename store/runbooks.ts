@@ -4,8 +4,10 @@ import { basename, join } from 'node:path';
 import { PlanProblem } from '../procedures/problem.ts';
 import { parseRunbook } from '../procedures/runbook.ts';
 import { decodeYaml } from '../procedures/yaml.ts';
+import { digest } from './digest.ts';
 
-export type RunbookItem = { name: string; description: string | null };
+/** `digest` is the one that plans of it name; null for a file that cannot be parsed. */
+export type RunbookItem = { name: string; description: string | null; digest: string | null };
 export type RunbookText = { text: string; file: string };
 
 const NAME = /^[a-z][a-z0-9-]{0,39}$/;
@@ -18,16 +20,27 @@ export async function listRunbooks(folder: string): Promise<RunbookItem[]> {
     names
       .filter((name) => NAME.test(name))
       .sort()
-      .map(async (name) => ({ name, description: await describe(folder, name) })),
+      .map(async (name) => ({ name, ...(await describe(folder, name)) })),
   );
 }
 
-async function describe(folder: string, name: string): Promise<string | null> {
+async function describe(folder: string, name: string): Promise<Omit<RunbookItem, 'name'>> {
   try {
     const { text, file } = await readRunbook(folder, name);
-    return parseRunbook(text, file).description ?? null;
+    return describeRunbook(text, file);
   } catch (error) {
-    if (error instanceof PlanProblem) return null;
+    if (error instanceof PlanProblem) return { description: null, digest: null };
+    throw error;
+  }
+}
+
+/** What a runbook's text says of itself. */
+export function describeRunbook(text: string, file: string): Omit<RunbookItem, 'name'> {
+  try {
+    const { description, source } = parseRunbook(text, file);
+    return { description: description ?? null, digest: digest(source.value) };
+  } catch (error) {
+    if (error instanceof PlanProblem) return { description: null, digest: null };
     throw error;
   }
 }

@@ -7,11 +7,11 @@ import { TEXT_FILE, parseRunbook } from '../../procedures/runbook.ts';
 import type { Environment } from '../../procedures/environment.ts';
 import type { Json, Plan } from '../../procedures/plan.ts';
 import { digest } from '../../store/digest.ts';
-import { listRunbooks, readRunbook, shippedRunbook } from '../../store/runbooks.ts';
+import { listRunbooks, shippedRunbook } from '../../store/runbooks.ts';
 import { type ApiContext, type ApiDeps, type ApiEnv, environmentNamed, grant } from '../context.ts';
 import { emergencyMeant } from '../freeze.ts';
 import { leasesAgainst } from '../leases.ts';
-import { ApiProblem, isProblemCode } from '../problems.ts';
+import { ApiProblem, type ProblemError, isProblemCode } from '../problems.ts';
 import { type CheckRequest, PlanAnswer, PlanRequest } from '../schemas.ts';
 import { planAnswer } from '../views.ts';
 import { createRoute, json, problems, signedIn, z } from './define.ts';
@@ -109,14 +109,34 @@ const PROBLEMS_MAX = 50;
 
 type Source = { text: string; file: string };
 
+/** Everything that is wrong with a runbook; with an environment also what a plan there would find. Nothing is stored. */
+export async function lintOf(
+  deps: ApiDeps,
+  environment: Environment | undefined,
+  body: { runbook: string | { text: string }; params: Record<string, unknown> },
+): Promise<ProblemError[]> {
+  // What nobody can run from here may still be looked at, whatever the environment.
+  const source = await sourceOf(deps, undefined, body.runbook);
+  try {
+    if (environment === undefined) parseRunbook(source.text, source.file);
+    else await planOf(deps, source, { environment, params: jsonOf(body.params) });
+    return [];
+  } catch (error) {
+    const problem =
+      error instanceof PlanProblem ? problemOfPlan(error, new Map([[source.file, source.text]])) : error;
+    if (problem instanceof ApiProblem && problem.cause instanceof PlanProblem) return problem.errors;
+    throw error;
+  }
+}
+
 /** The runbook's text: of the server's folder, or of the request where the environment takes that. */
 async function sourceOf(
   deps: ApiDeps,
-  environment: Environment,
+  environment: Environment | undefined,
   runbook: string | { text: string },
 ): Promise<Source> {
   if (typeof runbook !== 'string') {
-    if (environment.protected) {
+    if (environment?.protected === true) {
       throw new ApiProblem(
         'TextRefused',
         `${environment.environment} is protected, so it takes runbooks of the server only: plan one by its name.`,
@@ -125,15 +145,24 @@ async function sourceOf(
     }
     return { text: runbook.text, file: TEXT_FILE };
   }
-  const items = await listRunbooks(deps.runbooks);
-  if (!items.some(({ name }) => name === runbook)) {
-    const names = items.map(({ name }) => name).join(', ');
-    throw new ApiProblem(
-      'RunbookUnknown',
-      `There is no runbook '${runbook}': use one of ${names || 'none'}.`,
-    );
+  return shippedSource(deps, runbook);
+}
+
+/** A runbook of the server's folder. Throws RunbookUnknown, and what is wrong with a file that is no text. */
+export async function shippedSource(deps: ApiDeps, name: string): Promise<Source> {
+  let found: Source | undefined;
+  try {
+    found = await shippedRunbook(deps.runbooks, name);
+  } catch (error) {
+    if (error instanceof PlanProblem) throw problemOfPlan(error, new Map());
+    throw error;
   }
-  return readRunbook(deps.runbooks, runbook);
+  if (found !== undefined) return found;
+  const names = (await listRunbooks(deps.runbooks)).map((one) => one.name).join(', ');
+  throw new ApiProblem(
+    'RunbookUnknown',
+    `There is no runbook '${name.slice(0, 40)}': use one of ${names || 'none'}.`,
+  );
 }
 
 async function planOf(

@@ -1,7 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
+import { type ApiDocument, openApiDocument, operationsOf } from '../../api/document.ts';
+import { EXAMPLES, PROBLEM_EXAMPLE } from '../../api/examples.ts';
+import { type ApiDeps, createApi } from '../../api/index.ts';
 import { ROUTES, routeNamed } from '../../api/permissions.ts';
 import { generatedDocs } from '../../scripts/openapi.ts';
+import { misfits } from './support.ts';
 
 test('docs/openapi.json and docs/errors.md are what the code says', async () => {
   for (const [path, text] of Object.entries(generatedDocs())) {
@@ -28,4 +32,27 @@ test('the document describes each route of the table and asks for a token where 
     expect(operation.security, route).toEqual(isPublic ? undefined : [{ bearer: [] }]);
     if (!isPublic) expect(Object.keys(operation.responses), route).toContain('401');
   }
+});
+
+test('each body of the document has an example, and all examples fit their schemas', () => {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- composing reads no part
+  const document = openApiDocument(createApi({} as ApiDeps));
+  const operations = operationsOf(document as unknown as ApiDocument);
+  const bodies = operations.filter(({ operation }) => operation.requestBody?.content['application/json']);
+  expect(bodies.length).toBeGreaterThan(10);
+  for (const { name, operation } of bodies) {
+    const { schema, example } = operation.requestBody?.content['application/json'] ?? {};
+    expect(example, name).toBeDefined();
+    expect(misfits(document, schema, example), name).toEqual([]);
+  }
+  const names = operations.map(({ name }) => name);
+  for (const [name, { answer }] of Object.entries(EXAMPLES)) {
+    expect(names).toContain(name);
+    const responses = operations.find((one) => one.name === name)?.operation.responses ?? {};
+    const good = Object.keys(responses).find((status) => status.startsWith('2')) ?? '';
+    const content = responses[good]?.content?.['application/json'];
+    if (answer !== undefined) expect(misfits(document, content?.schema, answer), name).toEqual([]);
+  }
+  const problem = document.components?.schemas?.['Problem'];
+  expect(misfits(document, problem, PROBLEM_EXAMPLE)).toEqual([]);
 });

@@ -17,6 +17,7 @@ afterAll(() => api[Symbol.asyncDispose]());
 
 const BODIES: Record<string, object> = {
   'POST /v1/plans': { runbook: 'hold', environment: 'lab' },
+  'POST /v1/lint': { runbook: 'hold', environment: 'lab' },
   'POST /v1/checks': { runbook: 'hold', environment: 'lab' },
   'POST /v1/runs/:id/decisions': {
     step: 'one',
@@ -46,6 +47,8 @@ const LET_IN: Record<string, string> = {
   'DELETE /v1/tokens/:id': 'olu',
   'GET /v1/me': 'pia dana ana olu eva mallory',
   'GET /v1/runbooks': 'pia dana ana olu eva',
+  'GET /v1/runbooks/:name': 'pia dana ana olu eva',
+  'POST /v1/lint': 'pia dana ana olu eva',
   'GET /v1/runs': 'pia dana ana olu eva mallory',
   'POST /v1/plans': 'dana',
   'POST /v1/checks': 'dana',
@@ -70,7 +73,7 @@ const LET_IN: Record<string, string> = {
 function ask(route: string, person: string | null) {
   const [method = '', path = ''] = route.split(' ');
   const query = QUERIES[route] ?? '';
-  const filled = path.replace(':id', String(run)).replace(':plan', plan) + query;
+  const filled = path.replace(':id', String(run)).replace(':plan', plan).replace(':name', 'hold') + query;
   const body = route === 'POST /v1/runs' ? { plan } : BODIES[route];
   return api.request(person, filled, { method, ...(method === 'POST' ? { body } : {}) });
 }

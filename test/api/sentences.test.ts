@@ -136,4 +136,16 @@ describe('the page of errors', () => {
     expect(text.headers.get('content-type')).toMatch(/^text\/plain/);
     expect(await text.text()).toContain('| `NotJson` | 400 |');
   });
+
+  test('stands beside the reference, which has every route and an example of each body', async () => {
+    const { paths } = (await (await api.request(null, '/openapi.json')).json()) as { paths: object };
+    const html = await (await api.request(null, '/docs/api', { headers: { Accept: 'text/html' } })).text();
+    const text = await (await api.request(null, '/docs/api')).text();
+    for (const path of Object.keys(paths)) {
+      expect(html).toContain(path);
+      expect(text).toContain(path);
+    }
+    expect(text).toContain('"decision": "approve"');
+    expect(html).not.toMatch(/<script|undefined/);
+  });
 });

@@ -10,7 +10,8 @@ import { z } from 'zod';
 import { makeEnvironments } from '../../store/environment-files.ts';
 import { makeIsProxy } from '../../api/address.ts';
 import { makeEventHub } from '../../api/events.ts';
-import { type ApiDeps, createApi, openApiDocument } from '../../api/index.ts';
+import { openApiDocument } from '../../api/document.ts';
+import { type ApiDeps, createApi } from '../../api/index.ts';
 import { makeLauncher } from '../../api/launcher.ts';
 import type { Identity } from '../../api/oidc.ts';
 import { traceInterceptor } from '../../api/trace.ts';
@@ -231,9 +232,13 @@ async function holdAgainst(
   const content = answer?.content?.[type];
   if (type === 'text/event-stream' || response.status === 204) return;
   expect(content, `${method} ${template} ${response.status} is ${type}`).toBeDefined();
-  const schema = z.fromJSONSchema(inline(document, content?.schema) as never);
-  const checked = schema.safeParse(type.startsWith('text/') ? await response.text() : await response.json());
-  expect(checked.error?.issues ?? [], `${method} ${template} ${response.status}`).toEqual([]);
+  const value = type.startsWith('text/') ? await response.text() : await response.json();
+  expect(misfits(document, content?.schema, value), `${method} ${template} ${response.status}`).toEqual([]);
+}
+
+/** What of a value does not fit a schema of the document; empty where all of it does. */
+export function misfits(document: Document, schema: unknown, value: unknown): object[] {
+  return z.fromJSONSchema(inline(document, schema) as never).safeParse(value).error?.issues ?? [];
 }
 
 function inline(document: Document, schema: unknown): unknown {

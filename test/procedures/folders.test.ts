@@ -26,9 +26,9 @@ test('runbooks are listed by name, those that cannot be parsed without a descrip
   await put('Not-a-name.yaml', runbook('x'));
   await put('notes.txt', 'x');
   expect(await listRunbooks(folder)).toEqual([
-    { name: 'a', description: null },
-    { name: 'b', description: 'About b' },
-    { name: 'c', description: null },
+    { name: 'a', description: null, digest: null },
+    { name: 'b', description: 'About b', digest: expect.stringMatching(/^[0-9a-f]{64}$/) },
+    { name: 'c', description: null, digest: null },
   ]);
 });
 
