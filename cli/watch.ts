@@ -67,7 +67,7 @@ export async function watchRun(options: WatchOptions): Promise<Watched> {
   const read = async (): Promise<number | undefined> => {
     const run = await client.run(options.run).catch((error: unknown) => {
       // A connection that was never there is not lost: the address is wrong, or nothing runs there.
-      if (last === null) leaving.abort(error);
+      if (last === null && error instanceof ApiError && error.status === 0) leaving.abort(error);
       throw error;
     });
     last = run;

@@ -380,20 +380,23 @@ describe('what is refused', () => {
     await rm(folder, { recursive: true });
   });
 
-  test('an API that is away is said in one sentence', async () => {
-    const said = { err: '' };
-    const code = await main(['runs'], {
-      out: { write: () => true },
-      err: { write: (text) => (said.err += text) },
-      ask: undefined,
-      variables: { COUNTDOWN_URL: 'http://127.0.0.1:1', COUNTDOWN_TOKEN: 'x'.repeat(20) },
-      signal: new AbortController().signal,
-    });
-    expect([code, said.err]).toEqual([
-      1,
-      'error Unreachable  The API at http://127.0.0.1:1 did not answer.\ndo    set COUNTDOWN_URL to the address of the API, and look whether it runs\n',
-    ]);
-  });
+  test.each([['runs'], ['watch', '1']])(
+    'an API that is away is said in one sentence to %s',
+    async (...args) => {
+      const said = { err: '' };
+      const code = await main(args, {
+        out: { write: () => true },
+        err: { write: (text) => (said.err += text) },
+        ask: undefined,
+        variables: { COUNTDOWN_URL: 'http://127.0.0.1:1', COUNTDOWN_TOKEN: 'x'.repeat(20) },
+        signal: new AbortController().signal,
+      });
+      expect([code, said.err]).toEqual([
+        1,
+        'error Unreachable  The API at http://127.0.0.1:1 did not answer.\ndo    set COUNTDOWN_URL to the address of the API, and look whether it runs\n',
+      ]);
+    },
+  );
 });
 
 describe('a plan from the command line', () => {
