@@ -9,7 +9,7 @@ import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } 
 import { type Logger, pino } from 'pino';
 import { z } from 'zod';
 import { type Activities, type Activity, createActivities } from './activities/index.ts';
-import { makeScrubber } from './activities/lib/scrub.ts';
+import { makeScrubber } from './store/scrub.ts';
 import type { Environment } from './procedures/environment.ts';
 import { JOURNAL_WAIT_MS } from './procedures/limits.ts';
 import { makeEnvironments } from './store/environment-files.ts';

@@ -28,7 +28,7 @@ import { assertOwnWorkflow } from './own-workflow.ts';
 import { type ContextDeps, makeContext } from './context.ts';
 import { fill } from './fill.ts';
 import { fail } from './lib/fail.ts';
-import type { Scrubber } from './lib/scrub.ts';
+import type { Scrubber } from '../store/scrub.ts';
 import { type Journal, makeJournal } from './journal.ts';
 import type { Fence, FingerprintResult, PhaseResult, ProbeResult } from './phase.ts';
 

@@ -8,7 +8,7 @@ import type { Json } from '../procedures/plan.ts';
 import type { RunRow, WorkerStore } from '../store/types.ts';
 import type { Envelope } from '../workflows/messages.ts';
 import { fail } from './lib/fail.ts';
-import type { Scrubber } from './lib/scrub.ts';
+import type { Scrubber } from '../store/scrub.ts';
 import type { Fence, PhaseContext } from './phase.ts';
 
 export type ContextDeps = {

@@ -11,6 +11,11 @@ const FORBIDDEN = ['__proto__', 'constructor', 'prototype'];
 export const guardBody: MiddlewareHandler = async (c, next) => {
   if (c.req.method !== 'POST') return next();
   const type = c.req.header('content-type') ?? '';
+  // Nothing at all is an empty object: what is needed of it is told by name.
+  if (type === '' && (await readBounded(c.req.raw)) === '') {
+    c.req.bodyCache.json = Promise.resolve({});
+    return next();
+  }
   if (!/^application\/json *(?:; *charset="?utf-8"? *)?$/i.test(type)) {
     throw new ApiProblem(
       'NotJson',

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { serve } from '@hono/node-server';
 import { Client, Connection } from '@temporalio/client';
-import { pino } from 'pino';
+import type { DestinationStream } from 'pino';
 import { makeApiStore } from '../store/index.ts';
 import { migrate, waitForVersion } from '../store/migrate.ts';
 import { makePool } from '../store/pool.ts';
@@ -19,6 +19,7 @@ import { makeLauncher } from './launcher.ts';
 import { makeIdentity, readProviders } from './oidc.ts';
 import { makeMetrics, metricsServer } from './metrics.ts';
 import { makeLimits } from './limits.ts';
+import { makeLog } from './log.ts';
 import { traceInterceptor } from './trace.ts';
 
 /** How long another process may take to migrate. */
@@ -38,12 +39,12 @@ const now = () => new Date();
 
 export type RunningApi = { url: string; stop(): Promise<void> };
 
-/** Starts the API. Throws where a part that it needs cannot be reached. `requestMs` is for tests of slow clients. */
+/** Starts the API. Throws where a part that it needs cannot be reached. `requestMs` and `out`, where the log goes, are for tests. */
 export async function startApi(
   config: ApiConfig,
-  { requestMs = REQUEST_MS }: { requestMs?: number } = {},
+  { requestMs = REQUEST_MS, out }: { requestMs?: number; out?: DestinationStream } = {},
 ): Promise<RunningApi> {
-  const log = pino({ level: config.logLevel, base: { process: 'api' } });
+  const log = makeLog({ level: config.logLevel, secrets: config.secrets, out });
   const files = await makeEnvironments(config.environments, log);
   if (config.migrateUrl === undefined) {
     await waitForVersion(config.databaseUrl, { timeoutMs: MIGRATION_WAIT_MS });

@@ -12,7 +12,7 @@ import {
 } from '@temporalio/worker';
 import { pino } from 'pino';
 import { createActivities } from '../activities/index.ts';
-import { makeScrubber } from '../activities/lib/scrub.ts';
+import { makeScrubber } from '../store/scrub.ts';
 import type { PhaseContext, PhaseResult, ProbeResult } from '../activities/phase.ts';
 import { makeEnvironments } from '../store/environment-files.ts';
 import { makeWorkerStore } from '../store/index.ts';

@@ -29,7 +29,7 @@ export function addReady(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       request: { params: RunId },
       responses: {
         200: { description: 'The run, as it stands', content: json(RunStarted) },
-        ...problems(401, 403, 404, 409),
+        ...problems(400, 401, 403, 404, 409, 413, 422),
       },
     }),
     async (c) => {

@@ -13,7 +13,7 @@ import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
 import { pino } from 'pino';
 import { type Activity, createActivities } from '../../activities/index.ts';
-import { makeScrubber } from '../../activities/lib/scrub.ts';
+import { makeScrubber } from '../../store/scrub.ts';
 import type { PhaseContext, PhaseResult, ProbeResult } from '../../activities/phase.ts';
 import type { Environment } from '../../procedures/environment.ts';
 import type { Plan } from '../../procedures/plan.ts';

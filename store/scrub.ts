@@ -1,8 +1,9 @@
 /**
- * Takes secrets out of what leaves a worker: what phases say and give, what they fail with, progress, logs. Only what this
- * process has read as a secret can be known as one; who writes secrets into runbooks or targets by hand is not helped.
+ * Takes secrets out of what leaves a process: of a worker what phases say and give, what they fail with, progress and logs; of
+ * the API its logs. Only what the process has read as a secret can be known as one; who writes secrets into runbooks or
+ * targets by hand is not helped.
  */
-import type { Json } from '../../procedures/plan.ts';
+import type { Json } from '../procedures/plan.ts';
 
 export const SCRUBBED = '[secret]';
 /** Shorter ones stand in ordinary words: scrubbing them would spoil the text and give the secret away. */

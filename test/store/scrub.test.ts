@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { SCRUBBED, makeScrubber } from '../../activities/lib/scrub.ts';
+import { SCRUBBED, makeScrubber } from '../../store/scrub.ts';
 import type { Json } from '../../procedures/plan.ts';
 
 const SECRET = 'p"ä/ss+wörd?9 x';
