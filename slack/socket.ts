@@ -73,6 +73,8 @@ async function connectOnce({ appToken, url, door, log }: SocketOptions, signal: 
   try {
     await client.start();
     clearTimeout(hello);
+    // Told to end while it was being opened.
+    if (signal.aborted) return await client.disconnect();
     log.info('slack: socket open');
     await ended;
   } finally {
