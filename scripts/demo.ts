@@ -5,6 +5,7 @@
  *   --yes                   give the approvals as two people of the demo, instead of asking
  *   --fail-at STEP[/PHASE]  make that phase fail after its effect, to watch a rollback
  *   --keep                  leave everything running afterwards, until Ctrl-C
+ *   --slack                 ask in a Slack on this machine, whose messages are shown here and whose people click here
  *   --ascii                 words instead of symbols
  *
  * It ends with the exit code of the run: 0 succeeded, 3 rolled back and verified, 5, 6 stopped, 7 stuck, 8 not verified;
@@ -19,7 +20,7 @@ import { ApiProblem } from '../api/problems.ts';
 import { checkFailAt, runDemo } from './lib/demo.ts';
 import { onInterrupt, stopAll } from './lib/processes.ts';
 
-const USAGE = `usage: npm run demo -- [--yes] [--fail-at STEP[/PHASE]] [--keep] [--ascii]`;
+const USAGE = `usage: npm run demo -- [--yes] [--fail-at STEP[/PHASE]] [--keep] [--slack] [--ascii]`;
 
 const HELP = `${USAGE}
 
@@ -30,6 +31,7 @@ asks you for the two approvals as people of the demo, and says what became of ev
   --fail-at STEP[/PHASE]  make that phase fail after its effect and watch the rollback, as --fail-at database/switch;
                           a step alone means its last phase, an unknown name lists those there are
   --keep                  leave everything running afterwards, with addresses and tokens, until Ctrl-C
+  --slack                 ask in a Slack on this machine: its messages are shown here, and its people click here
   --ascii                 words instead of symbols
   -h, --help              this text
 
@@ -43,6 +45,7 @@ const OPTIONS = {
   yes: { type: 'boolean', short: 'y', default: false },
   keep: { type: 'boolean', default: false },
   'fail-at': { type: 'string' },
+  slack: { type: 'boolean', default: false },
   ascii: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
 } as const satisfies ParseArgsOptionsConfig;
@@ -88,6 +91,7 @@ async function main(): Promise<number> {
       yes: values.yes,
       keep: values.keep,
       ascii: values.ascii,
+      slack: values.slack,
       failAt,
       signal: leaving.signal,
     });

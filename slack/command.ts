@@ -8,7 +8,7 @@ import type { RunView } from '../store/types.ts';
 import { type SlackClient, SlackTrouble } from './client.ts';
 import type { Directory } from './directory.ts';
 import type { Deed } from './payload.ts';
-import { stateWords } from './view.ts';
+import { stateWords } from './scene.ts';
 import { clock, safe } from './words.ts';
 
 export type CommandDeps = Pick<ApiDeps, 'store' | 'environments' | 'log'> & {

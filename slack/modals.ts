@@ -4,7 +4,7 @@ import type { Plan } from '../procedures/plan.ts';
 import type { PhaseState } from '../procedures/states.ts';
 import type { RunDetail } from '../store/types.ts';
 import { type Block, cut, input, modal, section } from './blocks.ts';
-import { stateWords } from './view.ts';
+import { stateWords } from './scene.ts';
 import { duration, plural, safe } from './words.ts';
 
 export const REASON = 'reason';

@@ -17,7 +17,8 @@ import { section, withIds } from './blocks.ts';
 import { type SlackClient, SlackTrouble } from './client.ts';
 import type { Directory } from './directory.ts';
 import { closedBy, linesOf, roundsOf } from './story.ts';
-import { type Scene, wantedMessages } from './view.ts';
+import type { Scene } from './scene.ts';
+import { wantedMessages } from './view.ts';
 
 /** Without a notification runs are looked for this often. */
 export const LOOK_EVERY_MS = 3 * SECOND_MS;

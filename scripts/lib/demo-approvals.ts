@@ -13,7 +13,7 @@ export type Approver = {
   signal: AbortSignal;
 };
 
-type Vote = { approval: ApprovalWire; person: string; group: string };
+export type Vote = { approval: ApprovalWire; person: string; group: string };
 
 /** Called with each reading of the run: gives every vote that is needed and can be given. */
 export function makeApprover(part: Approver): (run: RunDetailWire) => Promise<void> {
@@ -30,7 +30,7 @@ export function makeApprover(part: Approver): (run: RunDetailWire) => Promise<vo
 }
 
 /** One person for each vote that is still needed, each person once. */
-function votesFor(approval: ApprovalWire, tokens: Record<string, string>): Vote[] {
+export function votesFor(approval: ApprovalWire, tokens: Record<string, string>): Vote[] {
   const voted = new Set(approval.votes.map(({ person }) => person));
   const votes: Vote[] = [];
   for (const [group, needed] of Object.entries(approval.needed)) {
@@ -48,7 +48,9 @@ function votesFor(approval: ApprovalWire, tokens: Record<string, string>): Vote[
 /** True where the approval is closed now, or has changed meanwhile: the next reading says what is left to do. */
 async function giveVote(part: Approver, run: RunDetailWire, vote: Vote): Promise<boolean> {
   const { approval, person } = vote;
-  const answer = part.yes ? { decision: 'approve' as const } : await ask(part, vote);
+  const answer = part.yes
+    ? { decision: 'approve' as const }
+    : await askForVote(part.signal, vote, 'Approve as');
   const client = makeClient({ url: part.url, token: part.tokens[person] ?? '' });
   try {
     const { detail } = await client.decide(run.run, {
@@ -66,16 +68,20 @@ async function giveVote(part: Approver, run: RunDetailWire, vote: Vote): Promise
   }
 }
 
-async function ask(
-  { signal }: Approver,
+/** `what` begins the question, as in `Approve as ana (sre)`. */
+export async function askForVote(
+  signal: AbortSignal,
   { approval, person, group }: Vote,
+  what: 'Approve as' | 'Click as',
 ): Promise<{ decision: 'approve' } | { decision: 'reject'; reason: string }> {
   const terminal = createInterface({ input: process.stdin, output: process.stdout });
   // The line editor takes Ctrl-C for itself.
   terminal.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
   try {
     for (;;) {
-      const question = `Approve ${approval.step} as ${person} (${group})? Evidence ${approval.evidence.slice(0, 12)}. [yes/no] `;
+      const words =
+        what === 'Approve as' ? `Approve ${approval.step} as` : `Click Approve of ${approval.step} as`;
+      const question = `${words} ${person} (${group})? Evidence ${approval.evidence.slice(0, 12)}. [yes/no] `;
       const answer = (await terminal.question(question, { signal })).trim().toLowerCase();
       if (answer === 'yes' || answer === 'y') return { decision: 'approve' };
       if (answer !== 'no' && answer !== 'n') continue;

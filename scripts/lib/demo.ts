@@ -18,6 +18,7 @@ import { parseEnvironment } from '../../procedures/environment.ts';
 import { parseRunbook } from '../../procedures/runbook.ts';
 import { ROOT } from './checks.ts';
 import { makeApprover } from './demo-approvals.ts';
+import { type DemoSlack, startDemoSlack } from './demo-slack.ts';
 import { makeStateFolder } from './state-folder.ts';
 import { acknowledged, startStack } from './stack.ts';
 import type { Stack } from './stack.ts';
@@ -36,6 +37,8 @@ export type Demo = {
   yes: boolean;
   keep: boolean;
   ascii: boolean;
+  /** Approvals are asked and given in a Slack on this machine. */
+  slack: boolean;
   failAt: string | undefined;
   signal: AbortSignal;
 };
@@ -68,22 +71,46 @@ export async function runDemo(demo: Demo): Promise<number> {
   const folder = await makeStateFolder('demo');
   say(`Countdown demo. Logs and evidence: ${shown(folder.path)}`);
   try {
-    const stack = await startStack({ folder: folder.path, progress: (line) => say(`  ${line}`) });
+    const slack = demo.slack ? await startDemoSlack(await peopleOfDemo()) : undefined;
     try {
-      const outcome = await launch(demo, stack);
-      if (outcome !== EXIT.left)
-        say(`Took        ${duration(Date.now() - began)} with the start of everything`);
-      if (demo.keep) await keep(stack, demo.signal);
-      return outcome;
+      return await runStack(demo, folder.path, slack, began);
     } finally {
-      await stack.stop();
+      await slack?.stop();
     }
   } finally {
     await folder.dropData();
   }
 }
 
-async function launch(demo: Demo, stack: Stack): Promise<number> {
+async function runStack(
+  demo: Demo,
+  folder: string,
+  slack: DemoSlack | undefined,
+  began: number,
+): Promise<number> {
+  const stack = await startStack({
+    folder,
+    progress: (line) => say(`  ${line}`),
+    ...(slack === undefined ? {} : { api: { variables: slack.variables }, environment: slack.environment }),
+  });
+  try {
+    const outcome = await launch(demo, stack, slack);
+    if (outcome !== EXIT.left)
+      say(`Took        ${duration(Date.now() - began)} with the start of everything`);
+    if (demo.keep) await keep(stack, demo.signal);
+    return outcome;
+  } finally {
+    await stack.stop();
+  }
+}
+
+/** Everybody whom the demo environment names. */
+async function peopleOfDemo(): Promise<string[]> {
+  const file = `environments/${ENVIRONMENT}.yaml`;
+  return Object.keys(parseEnvironment(await readFile(join(ROOT, file), 'utf8'), file).people);
+}
+
+async function launch(demo: Demo, stack: Stack, slack: DemoSlack | undefined): Promise<number> {
   const style: Style = {
     ascii: demo.ascii,
     colour: process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '',
@@ -99,7 +126,8 @@ async function launch(demo: Demo, stack: Stack): Promise<number> {
     { plan: plan.plan, ...(demo.failAt === undefined ? {} : { failAt: demo.failAt }) },
     randomUUID(),
   );
-  const approve = makeApprover({ url: stack.url, tokens: stack.tokens, yes: demo.yes, signal: demo.signal });
+  const part = { tokens: stack.tokens, yes: demo.yes, signal: demo.signal };
+  const approve = slack?.makeClicker(part) ?? makeApprover({ url: stack.url, ...part });
   const watched = await watchRun({
     ...access,
     run,
@@ -113,6 +141,7 @@ async function launch(demo: Demo, stack: Stack): Promise<number> {
     onReading: approve,
   });
   if (watched.run === null || watched.exitCode === EXIT.left) return EXIT.left;
+  await slack?.showEnd(run, demo.signal);
   await untilWritten(stack, (await acknowledged(stack.app.ledger)) + WRITES, watched.run.state);
   await stack.stopWriter();
   const check = await checkLedger({ ledger: stack.app.ledger, url: stack.app.url });

@@ -36,7 +36,9 @@ export type StartStack = {
   temporalNamespace?: string;
   /** Another worker program than `worker.ts`, and more variables for it; for tests. */
   worker?: { program?: string; variables?: Record<string, string> };
-  /** More entries for the demo environment, by their path in the file; for tests. */
+  /** More variables for the API's process. */
+  api?: { variables: Record<string, string> };
+  /** More entries for the demo environment, by their path in the file. */
   environment?: readonly (readonly [path: string[], value: unknown])[];
 };
 
@@ -105,6 +107,7 @@ async function startParts(
     COUNTDOWN_MIGRATE_URL: databases.countdown.owner,
     COUNTDOWN_RUNBOOKS: join(ROOT, 'runbooks'),
     COUNTDOWN_LISTEN: '127.0.0.1:0',
+    ...options.api?.variables,
   });
   const url = await listeningUrl(api, 'api: listening');
   progress(`api ${url}`);

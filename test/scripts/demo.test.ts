@@ -56,7 +56,14 @@ test('a phase that cannot fail is refused with 2 before anything starts, and the
 test('the help of the demo explains each option', async () => {
   const { code, out, err } = await runDemo('--help');
   expect([code, err]).toEqual([0, '']);
-  for (const option of ['-y, --yes', '--fail-at STEP[/PHASE]', '--keep', '--ascii', '-h, --help']) {
+  for (const option of [
+    '-y, --yes',
+    '--fail-at STEP[/PHASE]',
+    '--keep',
+    '--slack',
+    '--ascii',
+    '-h, --help',
+  ]) {
     expect(out).toMatch(new RegExp(`^ {2}${option.replaceAll(/[[\]/]/g, String.raw`\$&`)} +\\S`, 'm'));
   }
 });
@@ -84,3 +91,20 @@ test('the stack comes up with a token for each person, takes writes, survives it
   }
   expect(pids.filter(isGroupAlive)).toEqual([]);
 }, 90_000);
+
+test('with --slack the approvals are clicks in a Slack on this machine, and its messages are shown', async () => {
+  const { code, out } = await runDemo('--yes', '--slack', '--fail-at', 'database/switch');
+  expect(code).toBe(3);
+  for (const line of [
+    '| run 1 · first-launch → demo · planned',
+    '| Approve database? · run 1 · demo',
+    '| [Approve] [Reject…] [View]',
+    'slack  olu clicks Approve',
+    'slack  only olu sees: Counted. database still needs sre 1 (ana).',
+    '| database: @olu approved (slack, ',
+    '| Approved: database · run 1 · demo',
+    '| ↶ run 1 unwinding. ',
+    '| ↺ run 1 rolled-back (verified)',
+  ])
+    expect(out).toContain(line);
+}, 120_000);
