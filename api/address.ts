@@ -9,6 +9,9 @@ const HOPS_MAX = 20;
 /** Whether an address is that of a proxy of the operator's. */
 export type IsProxy = (address: string) => boolean;
 
+/** Where no proxy is configured. */
+export const nobody: IsProxy = () => false;
+
 /** `entries` are addresses and ranges, as `10.0.0.0/8`. Throws for what is neither. */
 export function makeIsProxy(entries: readonly string[]): IsProxy {
   const list = new BlockList();

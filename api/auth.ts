@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { MiddlewareHandler } from 'hono';
 import type { ApiContext, ApiDeps, ApiEnv } from './context.ts';
-import { addressOf } from './address.ts';
+import { addressOf, nobody } from './address.ts';
 import { type Budget, type Taken, limitHeaders } from './limits.ts';
 import { isSigned } from './oidc.ts';
 import { routeNamed } from './permissions.ts';
@@ -52,7 +52,7 @@ async function signIn(c: ApiContext, deps: ApiDeps): Promise<void> {
     await authenticate(c, deps);
   } catch (error) {
     if (!(error instanceof ApiProblem) || error.code !== 'Unauthenticated') throw error;
-    const taken = await deps.limits.failedSignIn(addressOf(c, deps.isProxy ?? (() => false)));
+    const taken = await deps.limits.failedSignIn(addressOf(c, deps.isProxy ?? nobody));
     if (taken.isWithin) throw error;
     throw tooMany('sign-in', `${taken.quota} sign-ins of this address have failed within a minute`, taken);
   }

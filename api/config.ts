@@ -1,7 +1,7 @@
 /** The API's settings, from environment variables or files; all that is wrong is said at once, at the start. */
 import { z } from 'zod';
 import { ConfigError, type Secrets, type Variables, readSettings, secretsOf } from '../store/settings.ts';
-import { type IsProxy, makeIsProxy } from './address.ts';
+import { type IsProxy, makeIsProxy, nobody } from './address.ts';
 import { QUOTAS, type Quotas } from './limits.ts';
 import type { SlackConfig } from '../slack/index.ts';
 
@@ -154,7 +154,7 @@ export function readConfig(variables: Variables): ApiConfig {
     oidc: settings.COUNTDOWN_OIDC,
     metricsListen: settings.COUNTDOWN_METRICS_LISTEN,
     quotas: settings.COUNTDOWN_LIMITS,
-    isProxy: settings.COUNTDOWN_TRUSTED_PROXIES ?? (() => false),
+    isProxy: settings.COUNTDOWN_TRUSTED_PROXIES ?? nobody,
     secrets: secretsOf(settings, SECRETS),
     slack: slackOf(settings),
     logLevel: settings.COUNTDOWN_LOG_LEVEL,

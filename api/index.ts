@@ -6,6 +6,7 @@
  */
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { secureHeaders } from 'hono/secure-headers';
+import { addressOf, nobody } from './address.ts';
 import { guardRoute } from './auth.ts';
 import { guardBody } from './body.ts';
 import type { ApiContext, ApiDeps, ApiEnv } from './context.ts';
@@ -71,6 +72,7 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
         ...trace(),
         method: c.req.method,
         path: c.req.path,
+        address: addressOf(c, deps.isProxy ?? nobody),
         status: c.res.status,
         tookMs: Math.round(ms),
         person: c.get('person') || undefined,

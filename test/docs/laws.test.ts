@@ -2,11 +2,12 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { type NamedTest, missingTests, namesIn, testsNamedIn } from '../support/named-tests.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const LAWS = 16;
 
-type Law = { number: number; text: string; tests: { file: string; name: string }[] };
+type Law = { number: number; text: string; tests: NamedTest[] };
 
 const page = readFileSync(join(ROOT, 'docs/laws.md'), 'utf8');
 const laws: Law[] = page
@@ -15,14 +16,8 @@ const laws: Law[] = page
   .map((text) => ({
     number: Number(/^(\d+)\./.exec(text)?.[1]),
     text,
-    tests: [...text.matchAll(/^- `([^`]+)` · (.+)$/gm)].map(([, file = '', name = '']) => ({ file, name })),
+    tests: testsNamedIn(text),
   }));
-
-/** The names of a file's tests, as they stand in its source: `%s` of a table and `${…}` of a template included. */
-function namesIn(source: string): Set<string> {
-  const calls = source.matchAll(/\(\s*(['"`])((?:\\.|(?!\1)[^\\])*)\1\s*,\s*(?:\{|async|\()/g);
-  return new Set([...calls].map(([, , name = '']) => name.replaceAll(/\\(.)/g, '$1')));
-}
 
 test('the page has the sixteen laws, in order, each with a test', () => {
   expect(laws.map(({ number }) => number)).toEqual(Array.from({ length: LAWS }, (_, index) => index + 1));
@@ -31,12 +26,7 @@ test('the page has the sixteen laws, in order, each with a test', () => {
 
 test('every test that the page names exists under that name', () => {
   const missing = laws.flatMap(({ number, tests }) =>
-    tests
-      .filter(({ file, name }) => {
-        const path = join(ROOT, file);
-        return !existsSync(path) || !namesIn(readFileSync(path, 'utf8')).has(name);
-      })
-      .map(({ file, name }) => `law ${number}: ${file} · ${name}`),
+    missingTests(ROOT, tests).map(({ file, name }) => `law ${number}: ${file} · ${name}`),
   );
   expect(missing, 'Name the test that holds the law now, or say under Missing what is not held.').toEqual([]);
 });
