@@ -1,9 +1,11 @@
 /** `npm run bench NAME [PART]…`: one bench or some of its parts, tables for people, and as its last line one JSON object. */
+import { benchDoors } from './doors.ts';
 import { benchEngine } from './engine.ts';
 
 type Options = { repeats: number; only: readonly string[] };
 const BENCHES: Record<string, (options: Options) => Promise<Record<string, number>>> = {
   engine: benchEngine,
+  doors: benchDoors,
 };
 const REPEATS = 7;
 

@@ -107,7 +107,7 @@ async function withWorker<T>(owner: WorkerSettings, use: (bench: Bench) => Promi
   }
 }
 
-async function startWorker(settings: WorkerSettings): Promise<ChildProcess> {
+export async function startWorker(settings: WorkerSettings): Promise<ChildProcess> {
   const path = new URL('./worker.ts', import.meta.url).pathname;
   const worker = fork(path, [JSON.stringify(settings)], { execArgv: ['--expose-gc'] });
   await Promise.race([
