@@ -514,7 +514,9 @@ export const TokenRequest = z
 /** The only answer that ever holds the secret. */
 export const TokenMade = z.object({ ...Token.shape, token: z.string() }).openapi('TokenMade');
 
-export const TokenList = z.object({ items: z.array(Token) }).openapi('TokenList');
+export const TokenList = z
+  .object({ items: z.array(Token), next: z.string().nullable() })
+  .openapi('TokenList');
 
 export const Me = z
   .object({

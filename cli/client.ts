@@ -55,7 +55,10 @@ export function makeClient(access: Access) {
     start: (body: StartBody, key: string) =>
       post<StartedWire>('/v1/runs', body, { 'Idempotency-Key': `"${key}"` }),
     makeToken: (body: { person: string; expiresMs?: number }) => post<TokenMadeWire>('/v1/tokens', body),
-    tokens: () => get<{ items: TokenWire[] }>('/v1/tokens'),
+    tokens: (page: { cursor?: string } = {}) =>
+      get<{ items: TokenWire[]; next: string | null }>(
+        `/v1/tokens?limit=100${page.cursor === undefined ? '' : `&cursor=${page.cursor}`}`,
+      ),
     revokeToken: async (id: string) => {
       await send(access, 'DELETE', `/v1/tokens/${encodeURIComponent(id)}`);
     },

@@ -74,7 +74,7 @@ export function makeApiStore(pool: Pool): ApiStore {
     token: (hash) => readToken(pool, hash),
     revokeToken: (id, audit) => revokeToken(pool, id, audit),
     issueToken: (row, audit) => issueToken(pool, row, audit),
-    tokens: () => listTokens(pool),
+    tokens: (page) => listTokens(pool, page),
     tokenById: (id) => readTokenById(pool, id),
     metrics: () => readMetrics(pool),
     openRuns: () => listOpenRuns(pool),

@@ -46,11 +46,17 @@ export async function issueToken(
   });
 }
 
-/** Tokens that can be used, newest first. */
-export async function listTokens(pool: Pool): Promise<TokenRow[]> {
+/** Tokens that can be used, newest first; those after the one with the id `before`, where it is given. */
+export async function listTokens(
+  pool: Pool,
+  { limit, before }: { limit: number; before?: string },
+): Promise<TokenRow[]> {
   const { rows } = await pool.query<Stored>(
     `select ${RETURNING} from countdown.tokens
-    where revoked_at is null and expires_at > clock_timestamp() order by created_at desc, id`,
+    where revoked_at is null and expires_at > clock_timestamp() and ($1::text is null
+      or (created_at, id) < (select last.created_at, last.id from countdown.tokens last where last.id::text = $1))
+    order by created_at desc, id desc limit $2`,
+    [before ?? null, limit],
   );
   return rows.map(tokenRow);
 }

@@ -357,7 +357,7 @@ export type ApiStore = {
   /** Stores a token and writes it down where its person is named, in one transaction. */
   issueToken(row: { hash: string; person: string; expiresAt: Date }, audit: TokenAudit): Promise<TokenRow>;
   /** Tokens that have neither expired nor been revoked, newest first. */
-  tokens(): Promise<TokenRow[]>;
+  tokens(page: { limit: number; before?: string }): Promise<TokenRow[]>;
   /** One of them by its id. */
   tokenById(id: string): Promise<TokenRow | undefined>;
   /** False where there is none, or it is revoked already. With `audit` it is written down. */

@@ -7,9 +7,11 @@ import { type ApiContext, type ApiDeps, type ApiEnv, doorOf, grant } from '../co
 import { mayDo, rolesIn } from '../permissions.ts';
 import { ApiProblem } from '../problems.ts';
 import { TokenList, TokenMade, TokenRequest } from '../schemas.ts';
-import { createRoute, json, problems, signedIn, z } from './define.ts';
+import { createRoute, json, paging, problems, query, signedIn, z } from './define.ts';
 
 const TOKEN_BYTES = 32;
+/** Pages of the store that one page of the answer may look through. */
+const LOOKS_MAX = 20;
 
 export function addTokens(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
   app.openapi(
@@ -47,18 +49,33 @@ export function addTokens(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       path: '/v1/tokens',
       summary: 'Tokens that can be used, of people whom the admin looks after',
       security: signedIn,
+      request: { query: query(paging) },
       responses: {
-        200: { description: 'Newest first, without secrets', content: json(TokenList) },
-        ...problems(401, 403),
+        200: { description: 'A page, newest first, without secrets', content: json(TokenList) },
+        ...problems(400, 401, 403),
       },
     }),
     async (c) => {
       await assertAdmin(c, deps);
-      const items = [];
-      for (const token of await deps.store.tokens()) {
-        if (await looksAfter(c, deps, token.person)) items.push(token);
+      const { limit, cursor } = c.req.valid('query');
+      const found = [];
+      let before = cursor === undefined ? undefined : tokenOfCursor(cursor);
+      for (let looks = 0; looks < LOOKS_MAX && found.length <= limit; looks += 1) {
+        const page = await deps.store.tokens({
+          limit: limit + 1,
+          ...(before === undefined ? {} : { before }),
+        });
+        for (const token of page) if (await looksAfter(c, deps, token.person)) found.push(token);
+        before = page.at(-1)?.id;
+        if (page.length <= limit) {
+          before = undefined;
+          break;
+        }
       }
-      return c.json({ items }, 200);
+      const items = found.slice(0, limit);
+      const last = found.length > limit ? items.at(-1)?.id : before;
+      const next = last === undefined ? null : Buffer.from(`token:${last}`).toString('base64url');
+      return c.json({ items, next }, 200);
     },
   );
 
@@ -130,4 +147,11 @@ function auditOf(c: ApiContext, environments: readonly Environment[]): TokenAudi
     door: doorOf(c),
     environments: environments.map(({ environment }) => environment),
   };
+}
+
+/** Throws BadQuery for a cursor that no page gave. */
+function tokenOfCursor(cursor: string): string {
+  const id = /^token:([0-9a-f-]{36})$/.exec(Buffer.from(cursor, 'base64url').toString())?.[1];
+  if (id !== undefined) return id;
+  throw new ApiProblem('BadQuery', "The cursor cannot be used: take it from 'next' of the page before.");
 }

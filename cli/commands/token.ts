@@ -4,7 +4,11 @@ import { UsageError } from '../errors.ts';
 import { EXIT } from '../exit-codes.ts';
 import { tokensLines } from '../view/tokens.ts';
 import { day, safe } from '../view/style.ts';
+import type { TokenWire } from '../wire.ts';
 import { type Command, stringOf } from './command.ts';
+
+/** Pages of a hundred tokens each. */
+const PAGES_MAX = 100;
 
 export const token: Command = {
   usage: 'token create PERSON [--expires 30d] | list | revoke ID',
@@ -36,7 +40,15 @@ async function create(context: CommandContext, person: string, expires: string |
 }
 
 async function list(context: CommandContext): Promise<number> {
-  const { items } = await context.client().tokens();
+  const client = context.client();
+  const items: TokenWire[] = [];
+  let cursor: string | undefined;
+  for (let page = 0; page < PAGES_MAX; page += 1) {
+    const { items: some, next } = await client.tokens(cursor === undefined ? {} : { cursor });
+    items.push(...some);
+    if (next === null) break;
+    cursor = next;
+  }
   context.answer(() => tokensLines(items, context.style), items);
   return EXIT.succeeded;
 }

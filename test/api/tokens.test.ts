@@ -125,3 +125,24 @@ test('a token whose row of the chain cannot be written is not made', async () =>
     await pool.end();
   }
 });
+
+test('tokens come in pages, newest first, without a gap and without those of people whom others look after', async () => {
+  for (let index = 0; index < 5; index += 1) await make({ person: 'pia' });
+  type Page = { items: { id: string; person: string }[]; next: string | null };
+  const all = (await api.ok<Page>('olu', '/v1/tokens?limit=100')).items;
+  expect(all.some(({ person }) => person === 'zoe')).toBe(false);
+  const seen: string[] = [];
+  let cursor: string | null = null;
+  do {
+    const page: Page = await api.ok<Page>(
+      'olu',
+      `/v1/tokens?limit=2${cursor === null ? '' : `&cursor=${cursor}`}`,
+    );
+    expect(page.items.length).toBeLessThanOrEqual(2);
+    seen.push(...page.items.map(({ id }) => id));
+    cursor = page.next;
+  } while (cursor !== null);
+  expect(seen).toEqual(all.map(({ id }) => id));
+  for (const wrong of ['abc', Buffer.from('before:1').toString('base64url')])
+    expect(await api.refusal('olu', `/v1/tokens?cursor=${wrong}`)).toEqual([400, 'BadQuery']);
+});
