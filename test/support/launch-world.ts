@@ -108,6 +108,8 @@ async function makeWorld(options: MakeLaunchWorld, defer: AsyncDisposableStack):
     servers: { temporalAddress: address, postgresUrl: postgres },
     temporalNamespace: namespace,
     ...(options.environment === undefined ? {} : { environment: options.environment }),
+    // A test looks more often than a person does.
+    api: { variables: { COUNTDOWN_LIMITS: 'read=1000000,write=1000000,decide=1000000,abort=1000000' } },
     worker: {
       ...options.worker,
       variables: { COUNTDOWN_WORKFLOW_BUNDLE: bundle.codePath, ...options.worker?.variables },
