@@ -88,6 +88,13 @@ function asks(
     const hint = `add people in environment ${environment.environment}, or ask for fewer votes`;
     found.add([...entry.path, 'approval'], { code: 'QuorumImpossible', message: impossible, hint });
   }
+  if (approval.via === 'slack' && environment.slack === undefined) {
+    const message = `${entry.id} is approved via slack, and environment ${environment.environment} names no channel of Slack.`;
+    found.add([...entry.path, 'approval'], {
+      message,
+      hint: 'add  slack: { channel: C04LAUNCH }  to the environment, or take via away',
+    });
+  }
   for (const gate of gates) gate.waitsFor = { ...gate.waitsFor, approval: entry.id };
   return approval;
 }

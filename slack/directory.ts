@@ -69,20 +69,23 @@ export function makeDirectory(options: { client: SlackClient; log: Logger; now: 
     const unread: string[] = [];
     const kept = Object.entries(environment.slackGroups ?? {});
     if (kept.length === 0) return { environment, unread };
-    for (const [name, id] of kept) {
-      try {
-        const ids = new Set(await client.groupMembers(id));
-        const accountsNow = await idsOf(environment);
-        groups[name] = Object.keys(accountsNow).filter((person) => ids.has(accountsNow[person] ?? ''));
-        members.set(keyOf(environment, name), { at: options.now().getTime(), value: groups[name] });
-      } catch (error) {
-        log.warn(
-          { err: error, group: name, environment: environment.environment },
-          'slack: group cannot be read',
-        );
-        unread.push(name);
-      }
-    }
+    const accountsNow = idsOf(environment);
+    accountsNow.catch(() => undefined);
+    await Promise.all(
+      kept.map(async ([name, id]) => {
+        try {
+          const [ids, people] = await Promise.all([client.groupMembers(id), accountsNow]);
+          groups[name] = Object.keys(people).filter((person) => ids.includes(people[person] ?? ''));
+          members.set(keyOf(environment, name), { at: options.now().getTime(), value: groups[name] });
+        } catch (error) {
+          log.warn(
+            { err: error, group: name, environment: environment.environment },
+            'slack: group cannot be read',
+          );
+          unread.push(name);
+        }
+      }),
+    );
     return { environment: { ...environment, groups }, unread };
   }
 

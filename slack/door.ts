@@ -46,9 +46,12 @@ export type Door = {
 export function makeDoor(deps: DoorDeps): Door {
   const working = new Set<Promise<void>>();
   /** Goes on after the acknowledgement; whoever waits for an answer gets one. */
-  const later = (work: Promise<void>): Ack => {
+  const later = (deed: Deed, work: Promise<void>): Ack => {
     const task = work
-      .catch((error: unknown) => deps.log.error({ err: error }, 'slack: a click was not dealt with'))
+      .catch(async (error: unknown) => {
+        deps.log.error({ err: error, user: deed.user }, 'slack: a click was not dealt with');
+        await apologize(deps, deed, error);
+      })
       .finally(() => working.delete(task));
     working.add(task);
     return {};
@@ -71,12 +74,12 @@ export function makeDoor(deps: DoorDeps): Door {
       }
       switch (deed.what) {
         case 'button':
-          return later(press(deps, deed));
+          return later(deed, press(deps, deed));
         case 'answer': {
           const problem = deed.kind === 'view' ? undefined : reasonProblem(deed.values[REASON] ?? '');
           if (problem !== undefined)
             return { body: { response_action: 'errors', errors: { [REASON]: problem } } };
-          return deed.kind === 'view' ? {} : later(answer(deps, deed));
+          return deed.kind === 'view' ? {} : later(deed, answer(deps, deed));
         }
         case 'command':
           return { body: { response_type: 'ephemeral', text: await answerCommand(deps, deed) } };
@@ -87,6 +90,18 @@ export function makeDoor(deps: DoorDeps): Door {
       while (working.size > 0) await Promise.all(working);
     },
   };
+}
+
+/** Whoever pressed a button hears that it did nothing, as far as Slack takes it. */
+async function apologize(deps: DoorDeps, deed: Deed, error: unknown): Promise<void> {
+  if (deed.what !== 'button') return;
+  const text =
+    error instanceof SlackTrouble
+      ? 'Slack does not say who you are. Nothing was counted: try again.'
+      : 'Something went wrong inside. Look at the run before you try again.';
+  await deps.client
+    .whisper({ channel: deed.channel, thread: undefined, user: deed.user, text })
+    .catch((cause: unknown) => deps.log.warn({ err: cause }, 'slack: answer to a click not said'));
 }
 
 /** A channel may be shared with another workspace, whose people are nobody here. */
@@ -153,11 +168,7 @@ async function sceneOf(
 }
 
 async function press(deps: DoorDeps, deed: Button): Promise<void> {
-  const scene = await sceneOf(deps, deed).catch(async (error: unknown) => {
-    if (!(error instanceof SlackTrouble)) throw error;
-    deps.log.warn({ err: error, user: deed.user }, 'slack: nobody can tell who clicked');
-    return undefined;
-  });
+  const scene = await sceneOf(deps, deed);
   if (scene === undefined) return;
   const { run, plan, about, message } = scene;
   const open = (kind: Asking) =>
@@ -217,15 +228,7 @@ async function tellAnswer(deps: DoorDeps, scene: Scene, said: Said): Promise<voi
   try {
     text = (await deciding(deps, scene, said)).detail;
   } catch (error) {
-    if (!(error instanceof ApiProblem)) {
-      await whisper(
-        deps,
-        scene.message,
-        scene.user,
-        'Something went wrong inside. Look at the run before you try again.',
-      );
-      throw error;
-    }
+    if (!(error instanceof ApiProblem)) throw error;
     text = error.message;
   }
   await whisper(deps, scene.message, scene.user, text);

@@ -171,7 +171,7 @@ async function sendAll(
       continue;
     }
     sent += 1;
-    const sending = { message, channel, thread: message === parent ? undefined : thread };
+    const sending = { message, channel: message.body.to ?? channel, thread };
     const ts = await send(deps, pace, held, sending).catch(async (error: unknown) => {
       // The run's own message was taken away: it comes anew, and the others hang on that one.
       if (error instanceof SlackTrouble && error.code === 'thread_not_found' && parent !== undefined)
@@ -192,6 +192,10 @@ function restOf(deps: SenderDeps, { shownAt, shown }: SlackMessage): number {
 
 type Sending = { message: SlackMessage; channel: string; thread: string | undefined };
 
+function threadOf({ message: { body }, thread }: Sending): string | undefined {
+  return body.place === 'channel' ? undefined : thread;
+}
+
 /** The message's name in Slack; undefined where the claim was lost. */
 async function send(
   deps: SenderDeps,
@@ -199,7 +203,7 @@ async function send(
   held: SlackClaim,
   sending: Sending,
 ): Promise<string | undefined> {
-  const { message, channel, thread } = sending;
+  const { message, channel } = sending;
   if (!(await deps.slack.renew(held, CLAIM_MS))) return undefined;
   const ts = message.ts ?? (await findAgain(deps, sending));
   if (ts !== undefined && (await edit(deps, message, channel, ts))) return ts;
@@ -207,7 +211,7 @@ async function send(
   if (!(await deps.slack.attempt(held, message.id))) return undefined;
   const posted = await posting(deps, {
     channel,
-    thread: message.body.place === 'channel' ? undefined : thread,
+    thread: threadOf(sending),
     text: message.body.text,
     blocks: withIds(message.body.blocks, message.id),
     id: message.id,
@@ -218,12 +222,10 @@ async function send(
 }
 
 /** After an attempt without an answer: the message where it arrived after all. */
-async function findAgain(
-  deps: SenderDeps,
-  { message, channel, thread }: Sending,
-): Promise<string | undefined> {
+async function findAgain(deps: SenderDeps, sending: Sending): Promise<string | undefined> {
+  const { message, channel } = sending;
   if (message.attemptedAt === null) return undefined;
-  const where = { channel, thread: message.body.place === 'channel' ? undefined : thread };
+  const where = { channel, thread: threadOf(sending) };
   try {
     const ts = await deps.client.find({ ...where, id: message.id, since: message.attemptedAt });
     if (ts !== undefined) await deps.slack.shown(message.id, { ts, digest: null });

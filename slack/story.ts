@@ -111,6 +111,8 @@ export type Line = {
   place: 'thread' | 'both';
   /** Somebody is called: it is a message of its own. */
   call?: { step: string; group: string | null };
+  /** The run is stuck: whoever can do something about it hears it himself, too. */
+  isStuck?: true;
 };
 
 const STEERING: Record<string, string> = {
@@ -200,7 +202,11 @@ function runLine({ body }: JournalRow, run: number): Omit<Line, 'seq'> | undefin
         : ` (not verified${notVerified.length === 0 ? '' : `: ${safe(notVerified.join(', '), 300)}`})`;
   const because = typeof body['because'] === 'string' ? `. ${safe(body['because'])}` : '';
   const again = typeof body['reminder'] === 'number' ? ', still' : '';
-  return { text: `${words}${again}${verdict}${verified}${because}${deskOf(body['desk'])}`, place: 'both' };
+  return {
+    text: `${words}${again}${verdict}${verified}${because}${deskOf(body['desk'])}`,
+    place: 'both',
+    ...(state === 'stuck' ? { isStuck: true as const } : {}),
+  };
 }
 
 function deskOf(desk: Json | undefined): string {

@@ -10,7 +10,13 @@ import type { JournalRow } from './types.ts';
 const TELL_WITHIN = '1 day';
 const CATCH_UP_WITHIN = '7 days';
 
-export type SlackBody = { text: string; blocks: Json[]; place: 'channel' | 'thread' | 'both' };
+export type SlackBody = {
+  text: string;
+  blocks: Json[];
+  place: 'channel' | 'thread' | 'both';
+  /** Account of the person who gets it alone, instead of the channel. */
+  to?: string;
+};
 /** What an answer to a message is about. */
 export type SlackAbout = { run: number; step?: string; evidence?: string; plan?: string };
 

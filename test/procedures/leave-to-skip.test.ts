@@ -73,7 +73,10 @@ test('nobody is asked where nothing is changed, or where the environment asks no
 });
 
 test('where runbook and environment name different doors, that of the environment holds for skipping', () => {
-  const environment = least({ irreversible: { from: { sre: 1 }, via: 'api' } });
+  const environment = changed((file) => {
+    file['approvals'] = { least: { irreversible: { from: { sre: 1 }, via: 'api' } } };
+    file['slack'] = { channel: 'C04LAUNCH' };
+  });
   const plan = planSteps([withApproval(database, '{ from: { owner: 1 }, via: slack }'), keep], {
     environment,
   });

@@ -49,6 +49,25 @@ describe('approvals', () => {
     );
   });
 
+  test('through Slack could not be given where the environment names no channel', () => {
+    expect(problemOf(() => asked(demo(), '{ from: { sre: 1 }, via: slack }'))).toMatchObject({
+      message: 'hold is approved via slack, and environment demo names no channel of Slack.',
+      hint: 'add  slack: { channel: C04LAUNCH }  to the environment, or take via away',
+    });
+  });
+
+  test('of a group that Slack keeps can be asked without knowing who is in it', () => {
+    const environment = changed((file) => {
+      file['slack'] = { channel: 'C04LAUNCH' };
+      file['groups'] = { sre: ['ana'], product: { slackGroup: 'S05PRODUCT' } };
+      file['approvals'] = { least: {} };
+    });
+    expect(asked(environment, '{ from: { sre: 1, product: 2 } }')?.from).toEqual({ sre: 1, product: 2 });
+    expect(problemOf(() => asked(environment, '{ from: { sre: 2, product: 1 } }'))).toMatchObject({
+      code: 'QuorumImpossible',
+    });
+  });
+
   test('of an unknown group name the nearest one', () => {
     expect(problemOf(() => asked(demo(), '{ from: { sree: 1 } }'))).toMatchObject({
       message: "Environment demo has no group 'sree', expected sre or owner.",

@@ -120,6 +120,15 @@ describe('a click', () => {
     expect(buttonsOf(message)).toContain('approve');
   });
 
+  test('S27: whose person nobody can tell counts for nothing, and says so', async () => {
+    const before = (await decisions()).length;
+    world.fake.fault('users.info', { status: 503 });
+    await world.fake.click('U0PIA', message, 'approve');
+    const { text } = await until('the answer', () => world.fake.ephemerals('U0PIA').at(-1));
+    expect(text).toBe('Slack does not say who you are. Nothing was counted: try again.');
+    expect((await decisions()).length).toBe(before);
+  });
+
   test('S28: reaches no other method and no other server, whatever its texts say', async () => {
     const payload = world.fake.clickPayload('U0ANA', message, 'approve');
     const [action] = payload['actions'] as Record<string, unknown>[];

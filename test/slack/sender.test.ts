@@ -133,6 +133,25 @@ describe('Slack', () => {
     expect(await world.slackStore.write(held, { seq: 99, messages: [] })).toBe(false);
   });
 
+  test('is told once by two processes that look at the same runs', async () => {
+    const world = await made({ isQuiet: true });
+    const others = [world.another(), world.another(), world.another()];
+    try {
+      const run = await start(world);
+      for (const name of ['first', 'second', 'third', 'fourth']) {
+        await world.api.worker.record(run, [said(name, name)]);
+        await until(name, () => (count(world, `window ${name}`) > 0 ? true : undefined));
+      }
+      await world.api.worker.record(run, [open()]);
+      await until('the question', () => told(world.fake, 'Approve one?'));
+    } finally {
+      for (const other of others) await other.stop();
+    }
+    const ids = world.fake.messages(CHANNEL).map(({ metadata }) => metadata?.event_payload['id']);
+    expect(new Set(ids).size).toBe(ids.length);
+    for (const name of ['first', 'second', 'third', 'fourth']) expect(count(world, `window ${name}`)).toBe(1);
+  });
+
   test('that wants to be left alone is left alone for as long as it says', async () => {
     const world = await made();
     world.fake.fault('chat.postMessage', { retryAfter: 2 });
@@ -180,6 +199,33 @@ describe('Slack', () => {
     });
     world.fake.state.channels.add(CHANNEL);
     await until('the message', () => told(world.fake, 'run 1 '));
+  });
+});
+
+const stuck = (key: string, more: object = {}): RecordRow => ({
+  key,
+  kind: 'run',
+  state: 'stuck',
+  body: { because: 'one/b broke', desk: [{ subject: 'one/b', why: 'undo' }], ...more },
+});
+
+describe('a run that is stuck', () => {
+  test('is told in the channel, and to each who can do something about it, again and again', async () => {
+    const world = await made();
+    const run = await start(world);
+    await world.api.worker.record(run, [stuck('stuck')]);
+    const message = await until('the cry', () => told(world.fake, `✗ run ${run} stuck`));
+    expect(message.text).toBe(`✗ run ${run} stuck. one/b broke. On the desk: one/b`);
+    expect(message.broadcast).toBe(true);
+    expect(textOf(message)).toContain('<@U0DANA> zoe <@U0ANA> <@U0BEN>');
+    for (const user of ['DANA', 'ANA', 'BEN'])
+      await until(`a message to ${user}`, () => world.fake.messages(`D0${user}`)[0]);
+    expect(buttonsOf(world.fake.messages('D0ANA')[0] ?? message)).toEqual([]);
+    expect(world.fake.messages('D0OLU')).toEqual([]);
+
+    await world.api.worker.record(run, [stuck('again', { reminder: 1 })]);
+    await until('the reminder', () => told(world.fake, `✗ run ${run} stuck, still`));
+    await until('a second message', () => world.fake.messages('D0DANA')[1]);
   });
 });
 

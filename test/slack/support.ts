@@ -71,22 +71,21 @@ export async function makeSlackWorld(
   const own = options.engine === undefined ? await makeStoreDatabase() : undefined;
   const pool = makePool(options.engine?.store.apiUrl ?? own?.apiUrl ?? '', { name: 'test-slack' });
   const slackStore: SlackStore = makeSlackStore(pool);
+  const config = {
+    url: fake.url,
+    botToken: fake.botToken,
+    appToken: options.bySocket === true ? fake.appToken : undefined,
+    signingSecret: options.bySocket === true ? undefined : fake.signingSecret,
+    team: fake.state.team,
+    app: fake.state.app,
+  };
+  const pace = options.pace ?? { postEveryMs: 0, editEveryMs: 0 };
   let slack: Slack | undefined;
   const api = await makeTestApi({
     ...(options.engine === undefined ? {} : { engine: options.engine }),
     ...(own === undefined ? {} : { database: own }),
     parts: (made) => {
-      slack = makeSlack(
-        {
-          url: fake.url,
-          botToken: fake.botToken,
-          appToken: options.bySocket === true ? fake.appToken : undefined,
-          signingSecret: options.bySocket === true ? undefined : fake.signingSecret,
-          team: fake.state.team,
-          app: fake.state.app,
-        },
-        { ...made, slack: slackStore, pace: options.pace ?? { postEveryMs: 0, editEveryMs: 0 } },
-      );
+      slack = makeSlack(config, { ...made, slack: slackStore, pace });
       return {
         environments: slack.environments,
         groupsNow: slack.groupsNow,
@@ -113,6 +112,19 @@ export async function makeSlackWorld(
     /** Starts telling, where the world was made quiet. */
     tell: () => {
       running ??= slack?.run(ending.signal);
+    },
+    /** Another process that tells of the same runs, as far as one process can be two. */
+    another: () => {
+      const signal = new AbortController();
+      const { store, environments, launcher, log, now } = api;
+      const part = makeSlack(config, { store, environments, launcher, log, now, slack: slackStore, pace });
+      const done = part.run(signal.signal);
+      return {
+        stop: async () => {
+          signal.abort();
+          await done;
+        },
+      };
     },
     /** Refused attempts in the environment's chain, the oldest first. */
     refused: async (): Promise<JournalRow[]> => refusedRows(api.owner, 'test', { after: 0, limit: 500 }),
