@@ -11,6 +11,7 @@ import { type ApiDeps, denial } from '../api/context.ts';
 import { type NewDecision, decide } from '../api/decide.ts';
 import { type Permission, mayDo, rolesIn } from '../api/permissions.ts';
 import { ApiProblem } from '../api/problems.ts';
+import { sayReady } from '../api/say-ready.ts';
 import { checkVoter } from '../api/voter.ts';
 import type { Environment } from '../procedures/environment.ts';
 import type { Json, Plan } from '../procedures/plan.ts';
@@ -184,14 +185,16 @@ async function press(deps: DoorDeps, deed: Button): Promise<void> {
       return opening(deps, scene, deed.trigger, runModal(run, plan));
     case 'approve':
       if (plan.approvals[about.step ?? '']?.comment === 'required') return open('approve');
-      return tellAnswer(deps, scene, { kind: 'approve', reason: null });
+      return tellAnswer(deps, scene, () => deciding(deps, scene, { kind: 'approve', reason: null }));
     case 'reject':
       return open('reject');
     case 'pause':
     case 'abort':
       return open(deed.action);
     case 'resume':
-      return tellAnswer(deps, scene, { kind: 'resume', reason: null });
+      return tellAnswer(deps, scene, () => deciding(deps, scene, { kind: 'resume', reason: null }));
+    case 'ready':
+      return tellAnswer(deps, scene, () => beingThere(deps, scene));
     default:
       deps.log.warn({ action: deed.action.slice(0, 40) }, 'slack: a button that is not known');
   }
@@ -203,7 +206,8 @@ async function answer(deps: DoorDeps, deed: Extract<Deed, { what: 'answer' }>): 
   if (kind === undefined) return;
   const scene = await sceneOf(deps, deed);
   if (scene === undefined) return;
-  return tellAnswer(deps, scene, { kind, reason: (deed.values[REASON] ?? '').trim() });
+  const reason = (deed.values[REASON] ?? '').trim();
+  return tellAnswer(deps, scene, () => deciding(deps, scene, { kind, reason }));
 }
 
 async function opening(deps: DoorDeps, scene: Scene, trigger: string, view: Json): Promise<void> {
@@ -222,11 +226,15 @@ async function opening(deps: DoorDeps, scene: Scene, trigger: string, view: Json
 
 type Said = { kind: NewDecision['kind']; reason: string | null };
 
-/** Decides, and says what came of it to whoever asked. */
-async function tellAnswer(deps: DoorDeps, scene: Scene, said: Said): Promise<void> {
+/** Says what came of it to whoever asked. */
+async function tellAnswer(
+  deps: DoorDeps,
+  scene: Scene,
+  act: () => Promise<{ detail: string }>,
+): Promise<void> {
   let text: string;
   try {
-    text = (await deciding(deps, scene, said)).detail;
+    text = (await act()).detail;
   } catch (error) {
     if (!(error instanceof ApiProblem)) throw error;
     text = error.message;
@@ -260,6 +268,15 @@ async function deciding(deps: DoorDeps, scene: Scene, { kind, reason }: Said): R
     reason,
     resolution: null,
   });
+}
+
+/** Says that the person is there to approve, where the run waits to hear it. */
+async function beingThere(deps: DoorDeps, scene: Scene): Promise<{ detail: string }> {
+  const { run, person } = scene;
+  const { environment } = await deps.directory.readNow(scene.environment);
+  await requireRight(deps, { ...scene, environment }, 'decide');
+  await sayReady(deps, { run, environment, person, door: 'slack' });
+  return { detail: `Counted. You are there to approve run ${run.run}.` };
 }
 
 async function requireRight(deps: DoorDeps, scene: Scene, permission: Permission): Promise<void> {

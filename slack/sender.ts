@@ -26,10 +26,11 @@ export const LOOK_EVERY_MS = 3 * SECOND_MS;
 const POST_EVERY_MS = SECOND_MS;
 /** One message is edited no more often than this; the last state is always sent. */
 const EDIT_EVERY_MS = 2 * SECOND_MS;
-const SENDS_A_PASS = 8;
+/** Few, so that no run keeps the others waiting: a channel takes a message a second. */
+const SENDS_A_PASS = 4;
 /** Longer than one message can take with its look-up; renewed for each. */
 const CLAIM_MS = MINUTE_MS;
-const RUNS_A_PASS = 50;
+const RUNS_A_PASS = 10;
 const ROWS_A_PASS = 500;
 const BACKOFF_MS_MAX = MINUTE_MS;
 /** Clicks are remembered longer than their signatures hold. */

@@ -140,7 +140,7 @@ function lineOf(row: JournalRow, run: number, mentions: Mentions): Omit<Line, 's
     case 'approval':
       return callLine(row);
     case 'run':
-      return runLine(row, run);
+      return readyLine(row, mentions) ?? runLine(row, run);
     case 'outcome':
       return outcomeLine(row);
     case 'phase':
@@ -187,6 +187,16 @@ const RUN_LINES: Record<string, string> = {
   stopped: '■ run RUN stopped',
   succeeded: '✓ run RUN succeeded',
 };
+
+/** Somebody said that he is there. */
+function readyLine({ body, at }: JournalRow, mentions: Mentions): Omit<Line, 'seq'> | undefined {
+  if (typeof body['ready'] !== 'string') return undefined;
+  const door = safe(text(body['door']), 20);
+  return {
+    text: `${atPerson(mentions, body['ready'])} is there (${door}, ${clock(at)} UTC)`,
+    place: 'thread',
+  };
+}
 
 function runLine({ body }: JournalRow, run: number): Omit<Line, 'seq'> | undefined {
   const state = text(body['state']);

@@ -1,4 +1,5 @@
 /** What people see of a run: from what the store and the plan know to the blocks of messages. Pure. */
+import { readyNeeded } from '../api/ready.ts';
 import { rollbackNow } from '../api/rollback.ts';
 import { type RunState, isTerminal } from '../procedures/states.ts';
 import type { WantedMessage } from '../store/slack.ts';
@@ -60,7 +61,9 @@ function runButtons(run: RunDetail): Button[] {
   const pause: Button =
     run.state === 'paused' ? { action: 'resume', label: 'Go on' } : { action: 'pause', label: 'Pause' };
   const isBegun = run.state !== 'planned';
-  return [view, ...(isBegun ? [pause] : []), { action: 'abort', label: 'Abort…', style: 'danger' }];
+  const ready: Button[] =
+    !isBegun && run.readyCheck ? [{ action: 'ready', label: 'I am there', style: 'primary' }] : [];
+  return [...ready, view, ...(isBegun ? [pause] : []), { action: 'abort', label: 'Abort…', style: 'danger' }];
 }
 
 /** One sentence: where the run stands, and whom it waits for. */
@@ -70,6 +73,9 @@ function whereItIs({ run, plan, rounds, environment }: Scene): string {
     const verdict = run.verdict === null ? '' : ` Verdict ${run.verdict}.`;
     return `Took ${duration(tookMs)}.${verdict}${run.because === null ? '' : ` ${safe(run.because)}`}`;
   }
+  const needed = run.state === 'planned' && run.readyCheck ? readyNeeded(plan, environment, run) : undefined;
+  if (needed !== undefined)
+    return `It begins once enough people are there to approve it; still needed: ${safe(needed)}.`;
   const open = rounds.filter(({ state }) => state === 'open');
   const because = run.because === null ? '' : ` ${safe(run.because)}`;
   if (open.length > 0)

@@ -49,6 +49,7 @@ export type SlackStore = {
   asked(run: number): Promise<JournalRow[]>;
   /** Stores what is to be shown and how far the journal was read. False where the claim is lost; then nothing is stored. */
   write(held: SlackClaim, row: { seq: number; messages: readonly WantedMessage[] }): Promise<boolean>;
+  /** The run's own message, and those that Slack does not show as they are to be, in the order in which they came. */
   messages(run: number): Promise<SlackMessage[]>;
   message(id: string): Promise<(SlackMessage & { channel: string }) | undefined>;
   /** Holds the run for so long from now. False where the claim is lost. */
@@ -74,7 +75,7 @@ export type SlackStore = {
 
 const COLUMNS = `m.id, m.run, m.key, m.about, m.body, m.digest, m.shown, m.ts, m.attempted_at as "attemptedAt", m.shown_at as "shownAt"`;
 const ASKED_ROWS_MAX = 2_000;
-const MESSAGES_MAX = 5_000;
+const MESSAGES_MAX = 200;
 
 /** On a pool whose role is a member of `countdown_api`. */
 export function makeSlackStore(pool: Pool): SlackStore {
@@ -148,7 +149,8 @@ export function makeSlackStore(pool: Pool): SlackStore {
 
     async messages(run) {
       const { rows } = await pool.query<SlackMessage>(
-        `select ${COLUMNS} from countdown.slack_messages m where m.run = $1 order by m.ordinal limit $2`,
+        `select ${COLUMNS} from countdown.slack_messages m
+        where m.run = $1 and (m.key = 'run' or m.shown is distinct from m.digest) order by m.ordinal limit $2`,
         [run, MESSAGES_MAX],
       );
       return rows;

@@ -1,9 +1,10 @@
 /** Clicks that must not count, with the real store; no worker runs, so nothing here is ever decided by accident. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { digest } from '../../store/digest.ts';
+import { withDigests } from '../support/engine.ts';
 import type { FakeMessage } from '../support/fake-slack.ts';
 import { approval, makePlan } from '../support/plans.ts';
-import { type SlackWorld, buttonsOf, makeSlackWorld, told, until } from './support.ts';
+import { type SlackWorld, buttonsOf, makeSlackWorld, textOf, told, until } from './support.ts';
 
 let world: SlackWorld;
 let run: number;
@@ -180,5 +181,37 @@ describe('/countdown', () => {
     expect(await ask('U0MALLORY', 'runs')).toBe(
       'Your account of Slack is no person of an environment: ask its owner to add it.',
     );
+  });
+});
+
+describe('a run that waits to hear who is there', () => {
+  test('has a button for it, and says who was heard and who is still needed', async () => {
+    const plan = makePlan([
+      {
+        id: 'one',
+        phases: [{ name: 'a' }, { name: 'b', effect: 'reversible', approval: approval({ sre: 2 }) }],
+      },
+    ]);
+    const hash = await world.api.savePlan(withDigests(plan));
+    const started = await world.api.ok<{ run: number }>('dana', '/v1/runs', {
+      body: { plan: hash, readyCheck: true, waitMs: 600_000 },
+    });
+    const parent = await until('the run', () =>
+      told(world.fake, `run ${started.run} · test → test · planned`),
+    );
+    expect(buttonsOf(parent)).toEqual(['ready', 'view', 'abort']);
+    expect(textOf(parent)).toContain('still needed: sre 2 (ana, ben)');
+    for (const [user, words] of [
+      ['U0ANA', `Counted. You are there to approve run ${started.run}.`],
+      ['U0OLU', `run ${started.run} asks sre; you are in none of them.`],
+      ['U0PIA', `run ${started.run} asks sre; you are in none of them.`],
+    ] as const) {
+      await world.fake.click(user, parent, 'ready');
+      await until(words, () => world.fake.ephemerals(user).find(({ text }) => text === words));
+    }
+    await until('who is still needed', () =>
+      textOf(parent).includes('still needed: sre 1 (ben)') ? true : undefined,
+    );
+    await until('the line', () => told(world.fake, '<@U0ANA> is there (slack, '));
   });
 });
