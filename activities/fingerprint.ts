@@ -5,15 +5,17 @@
  *              writes are held, so here it is null
  *   postgres   STATE: the catalog outside the system's schemas and `countdown`. DATA: every row; null without tables
  *   switch     STATE: its value
+ *   migrations STATE: always the same, as nothing in it is ever changed
  */
 import type { FingerprintTake } from './phase.ts';
-import { fingerprintDatabase } from './lib/catalog.ts';
+import { fingerprintDatabase, fingerprintState } from './lib/catalog.ts';
 import { withPostgres } from './lib/postgres.ts';
 import { openSource, whenFree } from './lib/sqlite.ts';
 import { schemaDigest } from './lib/sqlite-schema.ts';
 import { openSwitch } from './lib/switch-client.ts';
 
-type FingerprintParams = { target: string };
+/** `rows: false`: others write meanwhile, so that only STATE can be compared. */
+type FingerprintParams = { target: string; rows?: false };
 
 const sqlite: FingerprintTake<FingerprintParams> = async (params, context) => {
   using source = await openSource(params.target, context);
@@ -23,6 +25,10 @@ const sqlite: FingerprintTake<FingerprintParams> = async (params, context) => {
 
 const postgres: FingerprintTake<FingerprintParams> = (params, context) =>
   withPostgres(params.target, context, async (connection) => {
+    if (params.rows === false) {
+      const state = await fingerprintState(connection);
+      return { state, data: null, summary: `schema ${state.slice(0, 12)}` };
+    }
     const { state, data, tables, rows } = await fingerprintDatabase(connection);
     return { state, data, summary: tables === 0 ? 'no tables' : `${tables} tables, ${rows} rows` };
   });
@@ -33,4 +39,10 @@ const readSwitch: FingerprintTake<FingerprintParams> = async (params, context) =
   return { state: value, data: null, summary: `says ${value}` };
 };
 
-export const fingerprint = { sqlite, postgres, switch: readSwitch };
+const migrations: FingerprintTake<FingerprintParams> = async (params, context) => {
+  context.target(params.target, 'migrations');
+  context.signal.throwIfAborted();
+  return { state: 'read only', data: null, summary: 'only read' };
+};
+
+export const fingerprint = { sqlite, postgres, switch: readSwitch, migrations };

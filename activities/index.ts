@@ -5,6 +5,7 @@ import { appSwitch } from './app-switch.ts';
 import { type AroundDeps, makeAroundPhase } from './around-phase.ts';
 import { command } from './command.ts';
 import { databaseImport } from './database-import.ts';
+import { databaseMigrate } from './database-migrate.ts';
 import { fingerprint } from './fingerprint.ts';
 import { httpCheck } from './http-check.ts';
 import { notify } from './notify.ts';
@@ -20,6 +21,7 @@ const KINDS = {
   'app.switch': appSwitch,
   command,
   'database.import': databaseImport,
+  'database.migrate': databaseMigrate,
   'sql.check': sqlCheck,
 } satisfies Record<string, Record<string, PhaseActivities>>;
 

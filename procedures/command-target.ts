@@ -14,7 +14,8 @@ export const argumentSchema = z
   .max(ARGUMENT_LENGTH_MAX, `at most ${ARGUMENT_LENGTH_MAX} characters`)
   .refine((text) => !text.includes('\0'), { error: 'The text holds a NUL, which no argument can.' });
 
-const argv = z
+/** A program and its arguments. */
+export const argumentsSchema = z
   .array(argumentSchema, 'a list of the program and its arguments, as in [/usr/bin/systemctl, restart, app]')
   .min(1, 'at least the program')
   .max(ARGUMENTS_MAX, `at most ${ARGUMENTS_MAX} of them`);
@@ -39,21 +40,24 @@ const variableSchema = z.unknown().transform((value, context): string | SecretRe
   return 'problem' in read ? refuse(read.problem) : read;
 });
 
+/** The whole environment of a program. */
+export const variablesSchema = z
+  .record(z.string().regex(ENV_NAME, 'the name of an environment variable'), variableSchema)
+  .refine((variables) => Object.keys(variables).length <= 100, {
+    error: 'There are more than 100 variables, expected fewer.',
+  })
+  .default({});
+
 const entry = exact({
   kind: z.literal('command'),
-  argv,
-  undo: argv.exactOptional(),
-  probe: argv.exactOptional(),
+  argv: argumentsSchema,
+  undo: argumentsSchema.exactOptional(),
+  probe: argumentsSchema.exactOptional(),
   cwd: z
     .string()
     .regex(/^\/[^\0]{0,1000}$/, 'an absolute path')
     .exactOptional(),
-  env: z
-    .record(z.string().regex(ENV_NAME, 'the name of an environment variable'), variableSchema)
-    .refine((variables) => Object.keys(variables).length <= 100, {
-      error: 'There are more than 100 variables, expected fewer.',
-    })
-    .default({}),
+  env: variablesSchema,
   exits: z
     .record(
       z

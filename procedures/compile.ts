@@ -124,7 +124,9 @@ function assemble(
 ): Omit<Plan, 'approvals'> {
   const reached = unique(phases.flatMap((phase) => phase.targets));
   const changed = unique(phases.flatMap((phase) => (phase.effect === 'none' ? [] : phase.targets)));
-  const fingerprints = changed.flatMap((target) => fingerprintOf(target, environment) ?? []);
+  const fingerprints = changed.flatMap(
+    (target) => fingerprintOf(target, environment, { isLive: isLive(target, planned) }) ?? [],
+  );
   const steps = planned.map((one): Step => {
     const { step } = one;
     const own = phases.filter((phase) => phase.step === step.id);
@@ -161,6 +163,14 @@ function assemble(
       reached.map((name) => [name, changed.includes(name) ? ('exclusive' as const) : ('shared' as const)]),
     ),
   };
+}
+
+/** Whether every phase that changes it leaves it in use. */
+function isLive(target: string, planned: readonly PlannedStep[]): boolean {
+  return planned
+    .flatMap(({ drafts }) => drafts)
+    .filter(({ effect, targets }) => effect !== 'none' && targets.includes(target))
+    .every(({ live }) => live?.includes(target) === true);
 }
 
 function unique(names: readonly string[]): string[] {

@@ -5,6 +5,7 @@ import { changeFreezesSchema } from './calendar.ts';
 import { commandTargetSchema } from './command-target.ts';
 import type { Environment, Target } from './environment.ts';
 import { APPROVAL_EXPIRES_MS_MAX, SECOND_MS } from './limits.ts';
+import { migrationsTargetSchema } from './migrations-target.ts';
 import { nearest } from './nearest.ts';
 import type { Problem } from './problem.ts';
 import { LATER_MARK, durationSchema, exact, later, lineSchema, listOr, nameSchema } from './schema.ts';
@@ -107,6 +108,7 @@ const targetKinds = {
     worker,
   }),
   command: commandTargetSchema,
+  migrations: migrationsTargetSchema,
 };
 
 const LATER_KINDS = ['files', 's3', 'router', 'prometheus', 'postgres-scratch', 'k6'];
@@ -133,6 +135,7 @@ const targetSchema = z.discriminatedUnion(
     targetKinds.postgres,
     targetKinds.switch,
     targetKinds.command,
+    targetKinds.migrations,
     ...LATER_KINDS.map(laterKind),
   ],
   {

@@ -62,8 +62,38 @@ export type CommandTarget = {
   worker?: string;
 };
 
+/** A program of migrations: its environment is `env`, the address of the database, and nothing else. */
+type MigrationsProgram = {
+  env: Record<string, string | SecretRef>;
+  /** The variable that holds the address, and how the address begins. */
+  urlIn: string;
+  urlScheme: string;
+  /** Tables in which it keeps where it stands; the dry run gets their rows. */
+  state: string[];
+  /** Default: the run's own folder on the worker. */
+  cwd?: string;
+  /** Milliseconds that one start of it may take. */
+  timeoutMs: number;
+};
+
+/** Where `database.migrate` takes its migrations from. Nothing in it is ever changed. */
+export type MigrationsTarget = {
+  kind: 'migrations';
+  source:
+    | { is: 'folder'; path: string }
+    | ({ is: 'alembic'; argv: string[] } & MigrationsProgram)
+    | ({ is: 'command'; up: string[]; down: string[]; probe: string[] } & MigrationsProgram);
+  worker?: string;
+};
+
 /** One thing that runbooks may touch. `worker` is the pool that can reach it, where it is not `default`. */
-export type Target = HttpTarget | SqliteTarget | PostgresTarget | SwitchTarget | CommandTarget;
+export type Target =
+  | HttpTarget
+  | SqliteTarget
+  | PostgresTarget
+  | SwitchTarget
+  | CommandTarget
+  | MigrationsTarget;
 
 export type RoleName = 'operator' | 'admin' | 'auditor';
 export type LeastEffect = 'reversible' | 'costly' | 'irreversible';

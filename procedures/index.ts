@@ -3,6 +3,7 @@ import { appSwitch } from './app-switch.ts';
 import { approval } from './approval.ts';
 import { command } from './command.ts';
 import { databaseImport } from './database-import.ts';
+import { databaseMigrate } from './database-migrate.ts';
 import { httpCheck } from './http-check.ts';
 import { manual } from './manual.ts';
 import { notify } from './notify.ts';
@@ -16,6 +17,7 @@ export type ProcedureName =
   | 'approval'
   | 'command'
   | 'database.import'
+  | 'database.migrate'
   | 'http.check'
   | 'manual'
   | 'notify'
@@ -28,6 +30,7 @@ export const PROCEDURES = {
   approval,
   command,
   'database.import': databaseImport,
+  'database.migrate': databaseMigrate,
   'http.check': httpCheck,
   manual,
   notify,
@@ -43,7 +46,6 @@ export const LATER_KINDS: readonly string[] = [
   'app.deploy',
   'backup.take',
   'database.failover',
-  'database.migrate',
   'dns.update',
   'gate',
   'load.test',

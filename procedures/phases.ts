@@ -14,9 +14,9 @@ const TRIES = 3;
 const FINGERPRINT_TIMEOUT_MS = 30 * MINUTE_MS;
 
 /** Targets that lie on one machine, so that only its workers can reach them. */
-const FILE_LIKE: readonly Target['kind'][] = ['sqlite'];
+const FILE_LIKE: readonly Target['kind'][] = ['sqlite', 'migrations'];
 
-const FINGERPRINTED: readonly Target['kind'][] = ['sqlite', 'postgres', 'switch'];
+const FINGERPRINTED: readonly Target['kind'][] = ['sqlite', 'postgres', 'switch', 'migrations'];
 
 const EFFECTS: readonly Effect[] = ['none', 'reversible', 'costly', 'irreversible'];
 
@@ -99,14 +99,24 @@ function fullLimits(limits: DraftPhase['limits']): Limits {
   };
 }
 
-/** Undefined where targets of this kind cannot be compared. */
-export function fingerprintOf(name: string, environment: Environment): Fingerprint | undefined {
+/**
+ * Undefined where targets of this kind cannot be compared. The rows of a live target change while the run goes on, so
+ * only its STATE is taken.
+ */
+export function fingerprintOf(
+  name: string,
+  environment: Environment,
+  { isLive }: { isLive: boolean },
+): Fingerprint | undefined {
   const target = environment.targets[name];
   if (target === undefined || !FINGERPRINTED.includes(target.kind)) return undefined;
   return {
     target: name,
     pool: poolOf(target),
-    call: { activity: `fingerprint/${target.kind}`, params: { target: name } },
+    call: {
+      activity: `fingerprint/${target.kind}`,
+      params: { target: name, ...(isLive ? { rows: false } : {}) },
+    },
     limits: fullLimits({ timeoutMs: FINGERPRINT_TIMEOUT_MS, attempts: 3, tries: 1 }),
   };
 }

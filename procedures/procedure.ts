@@ -34,6 +34,8 @@ export type DraftPhase = {
   limits: { timeoutMs: number } & Partial<Limits>;
   /** Phases of the same step, by name, that are left out where its answer says so. */
   decides?: string[];
+  /** Targets that others go on writing to meanwhile: where no other phase changes them, their rows are not compared. */
+  live?: string[];
 };
 
 /** A field of the step's `with` that cannot stand, and why. */

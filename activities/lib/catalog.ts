@@ -12,12 +12,12 @@ const OURS = `n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'c
 const RELATION = `JOIN pg_class c ON c.oid = %.REL JOIN pg_namespace n ON n.oid = c.relnamespace AND ${OURS}`;
 
 /** One query for each sort of object; each row is an object with everything about it. Sorted by us, bytewise. */
-const OBJECTS: Record<string, string> = {
+export const OBJECTS: Record<string, string> = {
   schemas: `SELECT n.nspname, pg_get_userbyid(n.nspowner), n.nspacl::text FROM pg_namespace n WHERE ${OURS}`,
   relations: `SELECT n.nspname, c.relname, c.relkind, c.relpersistence, pg_get_userbyid(c.relowner), c.relacl::text, c.relrowsecurity,
       c.relforcerowsecurity, c.relreplident, c.reloptions::text, pg_get_partkeydef(c.oid), pg_get_expr(c.relpartbound, c.oid)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE ${OURS} AND c.relkind <> 't'`,
-  columns: `SELECT n.nspname, c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated,
+  columns: `SELECT n.nspname, c.relname, row_number() OVER (PARTITION BY a.attrelid ORDER BY a.attnum), a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated,
       pg_get_expr(d.adbin, d.adrelid), a.attcollation::regcollation::text, a.attacl::text
     FROM pg_attribute a ${RELATION.replace('%.REL', 'a.attrelid')} LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE a.attnum > 0 AND NOT a.attisdropped`,
@@ -48,16 +48,27 @@ export type CatalogPrint = { state: string; data: string | null; tables: number;
 export async function fingerprintDatabase(connection: Connection): Promise<CatalogPrint> {
   return await inTransaction(
     connection,
-    async () => {
-      const hash = createHash('sha256');
-      for (const [sort, sql] of Object.entries(OBJECTS)) {
-        const rows = await connection.query(sql);
-        hash.update(`${sort}\n${sortRows(rows).join('\n')}\n`);
-      }
-      return { state: hash.digest('hex'), ...(await digestRows(connection)) };
-    },
+    async () => ({ state: await digestObjects(connection), ...(await digestRows(connection)) }),
     'ISOLATION LEVEL REPEATABLE READ READ ONLY',
   );
+}
+
+/** STATE alone, where the rows are in use. */
+export async function fingerprintState(connection: Connection): Promise<string> {
+  return await inTransaction(
+    connection,
+    () => digestObjects(connection),
+    'ISOLATION LEVEL REPEATABLE READ READ ONLY',
+  );
+}
+
+async function digestObjects(connection: Connection): Promise<string> {
+  const hash = createHash('sha256');
+  for (const [sort, sql] of Object.entries(OBJECTS)) {
+    const rows = await connection.query(sql);
+    hash.update(`${sort}\n${sortRows(rows).join('\n')}\n`);
+  }
+  return hash.digest('hex');
 }
 
 function sortRows(rows: Rows): string[] {

@@ -79,7 +79,7 @@ test('every problem of every file is shown with its line, and good files beside 
       'error RunbookInvalid  runbooks/bad.yaml:3:20',
       '    3 |   - { id: a, uses: weit }',
       '      |                    ^^^^',
-      "      | There is no kind 'weit', expected app.switch, approval, command, database.import, http.check, manual, notify, point-of-no-return, runbook, sql.check or wait.",
+      "      | There is no kind 'weit', expected app.switch, approval, command, database.import, database.migrate, http.check, manual, notify, point-of-no-return, runbook, sql.check or wait.",
       'do    write wait',
       'error RunbookInvalid  runbooks/bad.yaml:4:11',
       '    4 |   - { id: B, uses: wait }',

@@ -4,9 +4,11 @@ import { DatabaseSync } from 'node:sqlite';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import { expect, test } from 'vitest';
+import { scratchName } from '../../activities/lib/migrate/scratch.ts';
 import { phaseActivities } from '../../activities/index.ts';
 import { PROCEDURE_NAMES } from '../../procedures/index.ts';
 import { IMPORT_VALUES, exampleSql, makeImportWorld } from '../support/import-world.ts';
+import { EXAMPLE, SONGS, makeMigrateWorld } from '../support/migrate-world.ts';
 import { makePhaseContext, makeTestFolder, postgresTarget } from '../support/phase-context.ts';
 import { makeDatabase } from '../support/postgres.ts';
 import { startSwitchServer } from '../support/switch-server.ts';
@@ -17,6 +19,7 @@ const KINDS: ContractKind[] = [
   { kind: 'notify', make: makeReceiverWorld },
   { kind: 'app.switch', make: makeSwitchWorld },
   { kind: 'database.import', make: makeDatabaseWorld },
+  { kind: 'database.migrate', make: makeMigrationsWorld },
   { kind: 'command', make: makeCommandWorld },
   { kind: 'sql.check', make: makeSqlWorld },
 ];
@@ -103,6 +106,27 @@ async function makeDatabaseWorld(): Promise<ContractWorld> {
       const songs = source.prepare('select count(*) as rows, sum(id) as ids from songs').get();
       const mode = IMPORT_VALUES.indexOf(world.switchServer.value);
       return { state, data, songs: { ...songs }, mode };
+    },
+    [Symbol.asyncDispose]: () => world[Symbol.asyncDispose](),
+  };
+}
+
+/** A table in use: a new column that is filled page by page, an index and a new table beside it. */
+async function makeMigrationsWorld(): Promise<ContractWorld> {
+  const world = await makeMigrateWorld({ sql: SONGS, files: EXAMPLE });
+  const backfill = `backfill: { table: songs, set: { genre: "'unknown'" }, where: genre IS NULL, pageRows: 100 }`;
+  const scratch = scratchName({ run: 1, step: 'schema', of: world.context().target('db', 'postgres') });
+  const check = `verify: [{ name: filled, query: select count(*) from songs where genre is null, expect: 0 }]`;
+  return {
+    targets: world.targets,
+    step: `{ id: schema, uses: database.migrate, with: { target: db, source: files, lossyDown: true, ${backfill}, ${check} } }`,
+    context: (options) => world.context(options),
+    async look() {
+      const { state, data } = await world.print();
+      const databases = await world.ask(
+        `select count(*)::int as scratch from pg_database where datname = '${scratch}'`,
+      );
+      return { state, data, databases };
     },
     [Symbol.asyncDispose]: () => world[Symbol.asyncDispose](),
   };

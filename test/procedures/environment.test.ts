@@ -80,12 +80,12 @@ test.each([
   [
     'a kind that there is not',
     target('{ kind: postgre }'),
-    "targets.a.kind is 'postgre', expected http, sqlite, postgres, switch or command.",
+    "targets.a.kind is 'postgre', expected http, sqlite, postgres, switch, command or migrations.",
   ],
   [
     'a target without a kind',
     target('{ url: x }'),
-    'targets.a.kind is missing, expected http, sqlite, postgres, switch or command.',
+    'targets.a.kind is missing, expected http, sqlite, postgres, switch, command or migrations.',
   ],
   [
     'a key that the kind has not',
@@ -213,7 +213,7 @@ test.each([
   ],
   [
     'targets: { a: { kind: s3, bucket: b } }',
-    "Targets of kind 's3' come with a later version, expected http, sqlite, postgres, switch or command.",
+    "Targets of kind 's3' come with a later version, expected http, sqlite, postgres, switch, command or migrations.",
   ],
 ])('%s is refused as not supported yet', (line, message) => {
   expect(problemOf(() => parse(`environment: x\n${line}`))).toMatchObject({ code: 'NotSupported', message });

@@ -91,7 +91,7 @@ test.each([
   [
     'an unknown kind',
     'name: x\nsteps: [{ id: a, uses: http.chek }]',
-    "There is no kind 'http.chek', expected app.switch, approval, command, database.import, http.check, manual, notify, point-of-no-return, runbook, sql.check or wait.",
+    "There is no kind 'http.chek', expected app.switch, approval, command, database.import, database.migrate, http.check, manual, notify, point-of-no-return, runbook, sql.check or wait.",
   ],
   [
     'an unknown key',
@@ -161,7 +161,7 @@ test.each([
   [
     'a gate',
     '{ id: a, uses: gate }',
-    'Steps of kind gate come with a later version, expected app.switch, approval, command, database.import, http.check, manual, notify, point-of-no-return, runbook, sql.check or wait.',
+    'Steps of kind gate come with a later version, expected app.switch, approval, command, database.import, database.migrate, http.check, manual, notify, point-of-no-return, runbook, sql.check or wait.',
   ],
 ])('%s is refused as not supported yet', (_, text, message) => {
   expect(problemOf(() => parse(`name: x\nsteps: [${text}]`))).toMatchObject({

@@ -1,0 +1,201 @@
+/** inspect of a program: its SQL judged where it can tell it, and every revision tried up, down, up on the clone. */
+import type { PhaseContext } from '../../phase.ts';
+import { withPostgres } from '../postgres.ts';
+import { type Code, named, refuse } from './codes.ts';
+import type { Tried } from './dry-run.ts';
+import { assertFew } from './inspect.ts';
+import type { SourceFound } from './inspect.ts';
+import { type Made, destroyedBy, judge, judgeWhole, lintWorld, lostByDown, note } from './judge.ts';
+import type { MigrateParams } from './params.ts';
+import { type Program, type ProgramSource, howItEnded, openProgram, said } from './program.ts';
+import type { Scratch } from './scratch.ts';
+import type { Script } from './scripts.ts';
+import { sha256, statementsOf } from './sql.ts';
+import { difference, digestOf, structureOf } from './structure.ts';
+
+type WithClone = <T>(work: (made: Scratch) => Promise<T>) => Promise<T>;
+
+export async function inspectProgram(
+  params: MigrateParams,
+  source: ProgramSource,
+  withClone: WithClone,
+  context: PhaseContext,
+): Promise<SourceFound> {
+  const target = context.target(params.target, 'postgres');
+  const { revision, pending } = await withPostgres(params.target, context, async (connection) => {
+    const program = await openProgram(params, source, { target, connection }, context);
+    return await program.standing();
+  });
+  assertFew(pending, params);
+  const scripts: Record<string, string> = {};
+  const tried = await withClone(async (scratch) => {
+    const program = await openProgram(params, source, scratch, context);
+    const one = new Trial(params, program, scratch, source, scripts, context);
+    return await one.run(revision, pending);
+  });
+  return { pending, revisionBefore: revision, scripts, tried };
+}
+
+class Trial {
+  private readonly params: MigrateParams;
+  private readonly program: Program;
+  private readonly scratch: Scratch;
+  private readonly source: ProgramSource;
+  private readonly scripts: Record<string, string>;
+  private readonly context: PhaseContext;
+  private readonly made: Made = new Set();
+  private readonly tried: Pick<Tried, 'findings' | 'lossy' | 'destroyed' | 'withoutDown'> = {
+    findings: [],
+    lossy: [],
+    destroyed: [],
+    withoutDown: [],
+  };
+
+  constructor(
+    params: MigrateParams,
+    program: Program,
+    scratch: Scratch,
+    source: ProgramSource,
+    scripts: Record<string, string>,
+    context: PhaseContext,
+  ) {
+    this.params = params;
+    this.program = program;
+    this.scratch = scratch;
+    this.source = source;
+    this.scripts = scripts;
+    this.context = context;
+  }
+
+  async run(start: string | null, pending: readonly string[]): Promise<Tried> {
+    const first = await this.structure();
+    let before = start;
+    let now = first;
+    for (const [index, revision] of pending.entries()) {
+      this.context.progress({ done: index, total: pending.length, unit: 'revisions', detail: revision });
+      await this.judge(before, revision);
+      const after = await this.go(revision, 'UpFails', () => this.program.up(revision));
+      if (!this.params.forGood) {
+        const down = await this.go(before, 'DownFails', () => this.program.down(before));
+        this.compare(
+          'DownDiffers',
+          `The downgrade of ${revision} does not bring back what was there before`,
+          now,
+          down,
+        );
+        const again = await this.go(revision, 'UpFails', () => this.program.up(revision));
+        this.compare(
+          'UpDiffers',
+          `The upgrade to ${revision} does something else when it is run again`,
+          after,
+          again,
+        );
+      }
+      now = after;
+      before = revision;
+    }
+    return {
+      ...this.tried,
+      indexes: {},
+      made: [...this.made],
+      structureBefore: digestOf(first),
+      structureAfter: digestOf(now),
+      changes: difference(first, now),
+    };
+  }
+
+  private structure(): Promise<string[]> {
+    return structureOf(this.scratch.connection);
+  }
+
+  private async go(
+    wanted: string | null,
+    code: Code,
+    act: () => ReturnType<Program['up']>,
+  ): Promise<string[]> {
+    const done = await act();
+    const { revision } = await this.program.standing();
+    if (revision === wanted && done.end === 'exit' && done.code === 0) return await this.structure();
+    const name = `'${this.params.source}' to ${wanted ?? 'its beginning'}`;
+    return refuse(
+      code,
+      `${name} ${howItEnded(done)} on the scratch clone, which stands at ${revision ?? 'its beginning'}: ${said(done)}; correct it and plan again`,
+    );
+  }
+
+  private compare(code: Code, sentence: string, expected: readonly string[], found: readonly string[]): void {
+    const differs = difference(expected, found);
+    if (differs.length > 0)
+      refuse(code, `${sentence}: ${named(differs)}, expected no difference; correct it and plan again`);
+  }
+
+  /** A program that cannot tell its statements is tried all the same, and people are told that nobody judged it. */
+  private async judge(before: string | null, revision: string): Promise<void> {
+    const up = await this.program.sql('upgrade', before, revision);
+    if (up === undefined) {
+      this.scripts[revision] = 'not known';
+      const found = `of '${this.params.source}' cannot be judged, as the program does not tell its statements`;
+      const rewrite =
+        this.source.is === 'alembic'
+          ? 'make env.py and the revision work with --sql'
+          : 'read it with the same eyes';
+      this.tried.findings.push({
+        rule: 'NotAnalysed',
+        object: revision,
+        file: revision,
+        line: 1,
+        found,
+        rewrite,
+      });
+      return;
+    }
+    this.scripts[revision] = sha256(up);
+    const findingsBefore = this.tried.findings.length;
+    for (const script of await transactionsOf(`${revision}.up`, up)) {
+      const world = lintWorld(this.scratch.connection, script, this.made, this.params.forGood);
+      this.tried.findings.push(...judgeWhole(script, this.made));
+      for (const statement of script.statements) {
+        this.tried.findings.push(...(await judge(script, statement, world)));
+        this.tried.destroyed.push(...destroyedBy({ ...script, statements: [statement] }, this.made));
+        note(this.made, statement);
+      }
+    }
+    const down = await this.program.sql('downgrade', revision, before);
+    if (down === undefined) return;
+    this.scripts[`${revision}.down`] = sha256(down);
+    const findings = this.tried.findings.slice(findingsBefore);
+    const name = `${revision}.up`;
+    for (const script of await transactionsOf(`${revision}.down`, down)) {
+      const whole = { version: revision, name: revision, up: { ...script, file: name }, down: script };
+      this.tried.lossy.push(...lostByDown(whole, findings));
+    }
+  }
+}
+
+/** Alembic's own table, which it keeps in the same transactions. */
+const OWN_TABLE = /\balembic_version\b/;
+
+/** One script a transaction, one more for each statement outside of any. */
+async function transactionsOf(file: string, sql: string): Promise<Script[]> {
+  const scripts: Script[] = [];
+  let open: Script | undefined;
+  const make = (isTransactional: boolean): Script => ({
+    file,
+    sql: '',
+    sha256: '',
+    statements: [],
+    isTransactional,
+  });
+  for (const statement of await statementsOf(sql, file)) {
+    if ('TransactionStmt' in statement.node) {
+      const { kind } = statement.node.TransactionStmt;
+      open = kind === 'TRANS_STMT_BEGIN' || kind === 'TRANS_STMT_START' ? make(true) : undefined;
+      if (open !== undefined) scripts.push(open);
+      continue;
+    }
+    if (OWN_TABLE.test(statement.sql)) continue;
+    if (open !== undefined) open.statements.push(statement);
+    else scripts.push({ ...make(false), statements: [statement] });
+  }
+  return scripts.filter(({ statements }) => statements.length > 0);
+}

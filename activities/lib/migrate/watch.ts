@@ -1,0 +1,161 @@
+/**
+ * Two eyes on the target while it is changed: a canary that asks what users ask and measures how long an answer takes,
+ * and one that writes down who keeps our statements waiting.
+ */
+import { performance } from 'node:perf_hooks';
+import type { PhaseContext } from '../../phase.ts';
+import { type Connection, sessionName, withPostgres } from '../postgres.ts';
+import { pause } from '../wait.ts';
+import { quotedTable } from './judge.ts';
+
+const BLOCKERS_EVERY_MS = 100;
+const BLOCKERS_MAX = 20;
+const TABLES_MAX = 20;
+
+export type WatchReport = {
+  canaryQueries: number;
+  /** The longest time without an answer, in milliseconds. */
+  downtimeMs: number;
+  /** Milliseconds in which a statement of ours waited, as far as it was seen. */
+  lockWaitMs: number;
+  blockers: string[];
+};
+
+export type Watch = {
+  /** Who kept us waiting last, in words; forgotten by the call. */
+  takeBlockers(): string[];
+  report(): WatchReport;
+};
+
+export type WatchOptions = {
+  target: string;
+  everyMs: number;
+  /** A query of the runbook's; default one row of each table. */
+  canary?: string | undefined;
+  /** Tables that will be locked, as the migrations name them. */
+  tables: readonly string[];
+};
+
+/** Watches while `work` goes on, and one canary longer. */
+export async function withWatch<T>(
+  options: WatchOptions,
+  context: PhaseContext,
+  work: (watch: Watch) => Promise<T>,
+): Promise<T> {
+  const seen: WatchReport = { canaryQueries: 0, downtimeMs: 0, lockWaitMs: 0, blockers: [] };
+  let last: string[] = [];
+  const over = new AbortController();
+  const isOver = (): boolean => over.signal.aborted || context.signal.aborted;
+  const until = AbortSignal.any([over.signal, context.signal]);
+  const { promise: open, resolve: opened } = Promise.withResolvers<void>();
+  const eyes = (async () => {
+    await withPostgres(options.target, context, async (canary) => {
+      await withPostgres(options.target, context, async (eye) => {
+        await Promise.all([
+          lookOut(canary, options, seen, { isOver, until, opened }),
+          lookAround(eye, context, { isOver, until, opened }, (names) => {
+            seen.lockWaitMs += BLOCKERS_EVERY_MS;
+            last = names;
+            for (const name of names) {
+              if (!seen.blockers.includes(name) && seen.blockers.length < BLOCKERS_MAX)
+                seen.blockers.push(name);
+            }
+          }),
+        ]);
+      });
+    });
+  })();
+  // What the eyes cannot see is no reason to stop a migration half-way.
+  const watched = eyes.catch(() => undefined);
+  try {
+    // Without a first answer nothing would be measured, and no data is never a pass.
+    await Promise.race([open, eyes]);
+    return await work({
+      takeBlockers: () => {
+        const names = last;
+        last = [];
+        return names;
+      },
+      report: () => ({ ...seen, downtimeMs: Math.ceil(seen.downtimeMs) }),
+    });
+  } finally {
+    over.abort();
+    await watched;
+  }
+}
+
+type Ending = { isOver: () => boolean; until: AbortSignal; opened: () => void };
+
+/** One query after the other. A query that fails, or a session that is gone, is time without an answer. */
+async function lookOut(
+  connection: Connection,
+  { everyMs, canary, tables }: WatchOptions,
+  seen: WatchReport,
+  { isOver, until, opened }: Ending,
+): Promise<void> {
+  await connection.client.query(
+    'RESET search_path; SET lock_timeout = 0; SET default_transaction_read_only = on',
+  );
+  const queries = canary === undefined ? await queriesOf(connection, tables) : [canary];
+  let answeredAt = performance.now();
+  let isFailing = false;
+  for (let turn = 0; !isOver(); turn += 1) {
+    const startedAt = performance.now();
+    const waiting = setInterval(() => {
+      seen.downtimeMs = Math.max(seen.downtimeMs, performance.now() - (isFailing ? answeredAt : startedAt));
+    }, BLOCKERS_EVERY_MS);
+    try {
+      await connection.client.query(queries[turn % queries.length] ?? 'SELECT 1');
+      seen.downtimeMs = Math.max(seen.downtimeMs, performance.now() - (isFailing ? answeredAt : startedAt));
+      seen.canaryQueries += 1;
+      answeredAt = performance.now();
+      isFailing = false;
+      opened();
+    } catch (error) {
+      if (seen.canaryQueries === 0) throw error;
+      isFailing = true;
+    } finally {
+      clearInterval(waiting);
+    }
+    await pause(everyMs, until).catch(() => undefined);
+  }
+}
+
+/** Tables that are not there yet nobody reads. */
+async function queriesOf(connection: Connection, tables: readonly string[]): Promise<string[]> {
+  const queries: string[] = [];
+  for (const table of tables.slice(0, TABLES_MAX)) {
+    const name = quotedTable(table);
+    const [row] = await connection.query(
+      `SELECT c.relkind IN ('r', 'p', 'm') AND has_table_privilege(c.oid, 'SELECT') FROM pg_class c WHERE c.oid = to_regclass($1)`,
+      [name],
+    );
+    if (row?.[0] === 't') queries.push(`SELECT 1 FROM ${name} LIMIT 1`);
+  }
+  return queries.length === 0 ? ['SELECT 1'] : queries;
+}
+
+/** Sessions of this attempt are known by their name, those of a program too. */
+async function lookAround(
+  connection: Connection,
+  context: PhaseContext,
+  { isOver, until }: Ending,
+  found: (names: string[]) => void,
+): Promise<void> {
+  const own = sessionName(context, connection.name);
+  while (!isOver()) {
+    const rows = await connection.query(
+      `SELECT DISTINCT b.pid, b.usename, b.application_name, b.state, round(extract(epoch FROM now() - b.xact_start))::text, left(regexp_replace(b.query, '\\s+', ' ', 'g'), 60)
+       FROM pg_stat_activity w CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS blocking(pid) JOIN pg_stat_activity b ON b.pid = blocking.pid
+       WHERE w.datname = current_database() AND w.application_name = $1 AND w.wait_event_type = 'Lock' AND b.application_name <> $1`,
+      [own],
+    );
+    if (rows.length > 0) found(rows.map(blocker));
+    await pause(BLOCKERS_EVERY_MS, until).catch(() => undefined);
+  }
+}
+
+function blocker([pid, user, app, state, age, query]: (string | null)[]): string {
+  const program = app === null || app === '' ? '' : ` (${app})`;
+  return `session ${pid} of ${user}${program}, ${state} for ${age ?? '?'} s: ${query}`;
+}
