@@ -54,7 +54,14 @@ test('a backfill is a phase of its own, and nothing is filled into its SQL', () 
       },
     },
   });
-  expect(refused(", canary: 'select $(params.x)'")).toContain('canary');
+  const filled = () =>
+    planSteps(step(", canary: 'select $(params.x)'"), {
+      environment,
+      head: 'params: { x: { type: integer, default: 1 } }\n',
+    });
+  expect(problemOf(filled).message).toBe(
+    '$( stands in canary, expected a text in which nothing is filled in.',
+  );
 });
 
 test('the rows of a database in use are not compared, unless another step fills it', () => {

@@ -9,6 +9,7 @@ import { addRow, dropRow, makeHistory, ownRows, readHistory } from './history.ts
 import { type Guard, withMigrationLock } from './lock.ts';
 import { type MigrateParams, inspectedOf } from './params.ts';
 import { type Program, type ProgramSource, howItEnded, openProgram, said } from './program.ts';
+import { dropNoted, noteMissing } from './program-state.ts';
 import { digestOf, structureOf } from './structure.ts';
 import { type Tries, nextTry } from './tries.ts';
 import { type Watch, withWatch } from './watch.ts';
@@ -31,6 +32,7 @@ export async function applyProgram(
     if (revision === revisionBefore && pending.length > 0)
       await assertStructure(connection, params, structureBefore);
     const start = startOf(pending, { revision, revisionBefore, params });
+    if (start === 0) await noteMissing(connection, { step: params.step, state: source.state }, context);
     const watching = {
       target: params.target,
       everyMs: params.canaryEveryMs,
@@ -178,6 +180,7 @@ export async function undoProgram(
         await fenced(connection, context, () => dropRow(connection, params.source, version));
       }
     });
+    await dropNoted(connection, params.step, context);
     return rows.length;
   });
 }

@@ -8,6 +8,7 @@ import type { SourceFound } from './inspect.ts';
 import { type Made, destroyedBy, judge, judgeWhole, lintWorld, lostByDown, note } from './judge.ts';
 import type { MigrateParams } from './params.ts';
 import { type Program, type ProgramSource, howItEnded, openProgram, said } from './program.ts';
+import { dropEmpty, missingTables } from './program-state.ts';
 import type { Scratch } from './scratch.ts';
 import type { Script } from './scripts.ts';
 import { sha256, statementsOf } from './sql.ts';
@@ -68,6 +69,7 @@ class Trial {
   }
 
   async run(start: string | null, pending: readonly string[]): Promise<Tried> {
+    const missing = await missingTables(this.scratch.connection, this.source.state);
     const first = await this.structure();
     let before = start;
     let now = first;
@@ -76,7 +78,9 @@ class Trial {
       await this.judge(before, revision);
       const after = await this.go(revision, 'UpFails', () => this.program.up(revision));
       if (!this.params.forGood) {
-        const down = await this.go(before, 'DownFails', () => this.program.down(before));
+        await this.go(before, 'DownFails', () => this.program.down(before));
+        if (before === start) await dropEmpty(this.scratch.connection, missing);
+        const down = await this.structure();
         this.compare(
           'DownDiffers',
           `The downgrade of ${revision} does not bring back what was there before`,

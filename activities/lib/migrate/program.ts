@@ -11,6 +11,7 @@ import { type CommandEnd, runCommand } from '../run-command.ts';
 import { quotedTable } from './judge.ts';
 import { refuse } from './codes.ts';
 import type { MigrateParams } from './params.ts';
+import { stateTable } from './program-state.ts';
 import { shortSql } from './sql.ts';
 
 export type ProgramSource = Exclude<MigrationsTarget['source'], { is: 'folder' }>;
@@ -56,18 +57,14 @@ export async function openProgram(
     };
   }
   const alembic = (...args: string[]) => start([...source.argv, ...args]);
+  /** Its files stay as they are meanwhile, so they are read once. */
+  let files: Promise<{ heads: string[]; below: Map<string, string | null> }> | undefined;
   return {
     async standing() {
-      const heads = linesOf(mustPass(await alembic('heads'), `'${name}' heads`));
-      if (heads.length > 1 && params.to === undefined) {
-        refuse(
-          'MultipleHeads',
-          `'${name}' has ${heads.length} heads (${heads.join(', ')}), expected one; merge them with alembic merge, or name one with to`,
-        );
-      }
-      const history = chainOf(mustPass(await alembic('history'), `'${name}' history`));
+      files ??= readRevisions(alembic, params);
+      const { heads, below } = await files;
       const revision = await currentOf(database.connection, source.state[0] ?? 'alembic_version', name);
-      return { revision, pending: pathOf(history, { from: revision, to: params.to ?? heads[0], name }) };
+      return { revision, pending: pathOf(below, { from: revision, to: params.to ?? heads[0], name }) };
     },
     up: (revision) => alembic('upgrade', revision),
     down: (revision) => alembic('downgrade', revision ?? BASE),
@@ -76,6 +73,20 @@ export async function openProgram(
       return done.end === 'exit' && done.code === 0 ? done.stdout : undefined;
     },
   };
+}
+
+async function readRevisions(
+  alembic: (...args: string[]) => Promise<CommandEnd>,
+  { source, to }: MigrateParams,
+) {
+  const heads = linesOf(mustPass(await alembic('heads'), `'${source}' heads`));
+  if (heads.length > 1 && to === undefined) {
+    refuse(
+      'MultipleHeads',
+      `'${source}' has ${heads.length} heads (${heads.join(', ')}), expected one; merge them with alembic merge, or name one with to`,
+    );
+  }
+  return { heads, below: chainOf(mustPass(await alembic('history'), `'${source}' history`)) };
 }
 
 /** Starts programs of the entry with the address of one database. */
@@ -187,7 +198,7 @@ function pathOf(
 }
 
 async function currentOf(connection: Connection, table: string, name: string): Promise<string | null> {
-  const schema = table.includes('.') ? table : `public.${table}`;
+  const schema = stateTable(table);
   const [found] = await connection.query('SELECT to_regclass($1) IS NOT NULL', [quotedTable(schema)]);
   if (found?.[0] !== 't') return null;
   const rows = await connection.query(`SELECT version_num FROM ${quotedTable(schema)} ORDER BY 1`);
