@@ -14,6 +14,11 @@ const environment = changed((file) => {
 const step = (more = '', source = 'files') =>
   `{ id: schema, uses: database.migrate, with: { target: app-postgres, source: ${source}${more} } }`;
 const plan = (more = '', source = 'files') => planSteps(step(more, source), { environment });
+const filledIn = () =>
+  planSteps(step(", canary: 'select $(params.x)'"), {
+    environment,
+    head: 'params: { x: { type: integer, default: 1 } }\n',
+  });
 const refused = (more: string, source = 'files') => problemOf(() => plan(more, source)).message;
 const target = (entry: string) => () =>
   parseEnvironment(`environment: x\ntargets: { a: { kind: migrations, ${entry} } }`, 'x.yaml').targets['a'];
@@ -54,12 +59,7 @@ test('a backfill is a phase of its own, and nothing is filled into its SQL', () 
       },
     },
   });
-  const filled = () =>
-    planSteps(step(", canary: 'select $(params.x)'"), {
-      environment,
-      head: 'params: { x: { type: integer, default: 1 } }\n',
-    });
-  expect(problemOf(filled).message).toBe(
+  expect(problemOf(filledIn).message).toBe(
     '$( stands in canary, expected a text in which nothing is filled in.',
   );
 });
