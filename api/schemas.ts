@@ -316,7 +316,14 @@ export const RunDetailAnswer = z
       .nullable(),
     abort: z.object({ allowed: z.boolean(), undoes: z.int(), undoMs: z.number() }),
     steps: z.array(
-      z.object({ id: z.string(), kind: z.string(), effect: z.string(), phases: z.array(z.string()) }),
+      z.object({
+        id: z.string(),
+        kind: z.string(),
+        effect: z.string(),
+        /** The block of parallel steps in which it is a branch; the block is what is approved. */
+        block: z.string().nullable(),
+        phases: z.array(z.string()),
+      }),
     ),
     phases: z.array(
       z.object({

@@ -195,7 +195,13 @@ export function runDetailAnswer(
     rollback: { ...plan.rollback, ...back },
     recovery: read.recovery ?? null,
     abort: { allowed: !isLeaving && !isPast, undoes: back.phases, undoMs: back.undoMs },
-    steps: plan.steps.map(({ id, kind, effect, phases }) => ({ id, kind, effect, phases })),
+    steps: plan.steps.map(({ id, kind, effect, block, phases }) => ({
+      id,
+      kind,
+      effect,
+      block: block ?? null,
+      phases,
+    })),
     phases: run.phases.map(({ isOwed: _owed, runMs, undoMs: _undoMs, ...phase }) => {
       const inPlan = planned.get(phase.phase);
       return {

@@ -130,7 +130,7 @@ export type RunDetailWire = RunWire & {
   rollback: { withinMs: number; undoMs: number; phases: number; lastSafeAt: string | null };
   recovery: { detectMs: number; decideMs: number; executeMs: number; verifyMs: number } | null;
   abort: { allowed: boolean; undoes: number; undoMs: number };
-  steps: { id: string; kind: string; effect: string; phases: string[] }[];
+  steps: { id: string; kind: string; effect: string; block?: string | null; phases: string[] }[];
   phases: PhaseWire[];
   approvals: ApprovalWire[];
   decisions: {

@@ -126,7 +126,8 @@ function openStep(
   style: Style,
   now: Date,
 ): (Line | string)[] {
-  const approval = run.approvals.findLast(({ step }) => step === id);
+  const block = run.steps.find((step) => step.id === id)?.block;
+  const approval = run.approvals.findLast(({ step }) => step === id || step === block);
   const [only] = phases;
   if (phases.length === 1 && only !== undefined) {
     const line = phaseLine(only, 0, id, approval, style, now);

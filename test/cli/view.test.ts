@@ -46,6 +46,11 @@ const rollback = (undoBasis: typeof plan.now.undoBasis) =>
     line.startsWith('Rollback'),
   );
 
+const approvalLines = (run: typeof waiting) =>
+  runLines(run, symbols, { now: new Date(run.at), isWatching: false }).filter((line) =>
+    /approv|expires/.test(line),
+  );
+
 describe('the golden views', () => {
   for (const [name, run] of Object.entries({
     begins,
@@ -73,6 +78,19 @@ describe('the golden views', () => {
   test('a plan looks as agreed, with symbols and in words alone', () => {
     expect(planLines(plan, symbols).join('\n')).toBe(golden.get('plan'));
     expect(planLines(plan, words).join('\n')).toBe(golden.get('plan in words alone'));
+  });
+
+  test('a branch that waits shows the approval of its block', () => {
+    const [first, ...rest] = waiting.steps.filter(({ id }) =>
+      waiting.approvals.some(({ step }) => step === id),
+    );
+    expect([first?.id, rest]).toEqual(['database', []]);
+    const approvals = waiting.approvals.map((one) => ({ ...one, step: 'data' }));
+    const steps = waiting.steps.map((step) => (step.id === 'database' ? { ...step, block: 'data' } : step));
+    const before = approvalLines(waiting);
+    expect(before.length).toBeGreaterThan(0);
+    expect(approvalLines({ ...waiting, steps, approvals })[0]).toBe(before[0]);
+    expect(approvalLines({ ...waiting, approvals })[0]).not.toBe(before[0]);
   });
 
   test('parallel steps stand below their block, which asks once for all of them', () => {
