@@ -74,6 +74,7 @@ export function checkJson(text: string): object {
     if (nodes > BODY_NODES_MAX) {
       throw new ApiProblem('BodyInvalid', `The body has more than ${BODY_NODES_MAX} values: send fewer.`);
     }
+    if (typeof node.value === 'string') assertText(node.value, node.pointer);
     if (typeof node.value !== 'object' || node.value === null) continue;
     for (const [key, inner] of Object.entries(node.value)) {
       if (FORBIDDEN.includes(key)) {
@@ -81,10 +82,23 @@ export function checkJson(text: string): object {
           errors: [{ pointer: `${node.pointer}/${key}`, detail: 'not allowed' }],
         });
       }
+      assertText(key, node.pointer);
       queue.push({ value: inner, pointer: `${node.pointer}/${escapePointer(key)}` });
     }
   }
   return value;
+}
+
+/** Throws BodyInvalid for half a character: it can be neither stored nor digested as it is. */
+function assertText(text: string, pointer: string): void {
+  if (text.isWellFormed()) return;
+  throw new ApiProblem(
+    'BodyInvalid',
+    `${pointer.slice(1).toWellFormed() || 'A key'} holds half a character: send whole ones.`,
+    {
+      errors: [{ pointer: pointer.toWellFormed(), detail: 'expected well-formed Unicode' }],
+    },
+  );
 }
 
 /** The deepest nesting of brackets outside strings; one pass, no recursion. */

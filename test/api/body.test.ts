@@ -32,6 +32,12 @@ describe('the guard of bodies', () => {
     expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
   });
 
+  test('refuses half a character in a text or a key, and takes whole ones', () => {
+    expect(codeOf('{"a":["\\ud800"]}')).toBe('BodyInvalid');
+    expect(codeOf('{"a":{"\\udc00x":1}}')).toBe('BodyInvalid');
+    expect(codeOf('{"a":"\\ud83d\\ude80 \\u0000"}')).toBe('taken');
+  });
+
   test('answers hostile texts of 256 KiB in less than 200 ms each', () => {
     const size = 256 * 1024;
     const hostile = [

@@ -5,7 +5,10 @@
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type ApiDocument, operationsOf } from '../../api/document.ts';
-import { makePlan } from '../support/plans.ts';
+import type { RunDetailWire } from '../../cli/wire.ts';
+import { isTerminal } from '../../procedures/states.ts';
+import { makeEngine, withDigests } from '../support/engine.ts';
+import { approval, makePlan } from '../support/plans.ts';
 import { type Schema, fromSchema, nearly } from '../support/from-schema.ts';
 import { RUNBOOK, type TestApi, makeTestApi } from './support.ts';
 
@@ -74,10 +77,12 @@ type Asked = {
   headers: Record<string, string>;
 };
 
-function requestOf(name: string, operation: Operation): fc.Arbitrary<Asked> {
+type World = { api: TestApi; words: Record<string, readonly unknown[]>; people: readonly (string | null)[] };
+
+function requestOf(world: World, name: string, operation: Operation): fc.Arbitrary<Asked> {
   const [, template = ''] = name.split(' ');
-  const schemas = (api.document.components?.schemas ?? {}) as Record<string, Schema>;
-  const known = { schemas, words };
+  const schemas = (world.api.document.components?.schemas ?? {}) as Record<string, Schema>;
+  const known = { schemas, words: world.words };
   const value = (one: { name: string; schema?: Schema }) =>
     fc.oneof(
       { weight: 4, arbitrary: fromSchema(one.schema ?? {}, known, one.name) },
@@ -104,7 +109,7 @@ function requestOf(name: string, operation: Operation): fc.Arbitrary<Asked> {
     { weight: 1, arbitrary: fc.webQueryParameters() },
   );
   return fc
-    .tuple(fc.constantFrom(...PEOPLE), of('path'), of('query'), of('header'), strangeQuery, body)
+    .tuple(fc.constantFrom(...world.people), of('path'), of('query'), of('header'), strangeQuery, body)
     .map(([person, path, query, header, more, text]) => {
       const filled = template.replaceAll(/\{(\w+)\}/g, (_, key: string) => part(path[key]));
       const pairs = Object.entries(query).map(([key, one]) => `${key}=${part(one)}`);
@@ -122,37 +127,94 @@ function requestOf(name: string, operation: Operation): fc.Arbitrary<Asked> {
     });
 }
 
+const SEED = Number(process.env['COUNTDOWN_TEST_SEED'] ?? NaN);
+
+/** Asks one operation so many times; the statuses that came. */
+async function ask(
+  world: World,
+  { name, operation }: { name: string; operation: object },
+  requests: number,
+): Promise<Set<number>> {
+  const [method = '', template = ''] = name.split(' ');
+  const statuses = new Set<number>();
+  const request = requestOf(world, name, operation as Operation);
+  const property = fc.asyncProperty(request, async ({ person, path, text, headers }) => {
+    const response = await world.api.request(person, path, {
+      method,
+      headers,
+      ...(text === undefined ? {} : { text }),
+    });
+    statuses.add(response.status);
+    expect(response.status, `${name} ${path} ${text ?? ''}`).not.toBe(500);
+    if (response.status >= 400 && path.startsWith(template.split('{')[0] ?? '/')) {
+      expect(response.headers.get('content-type')).toBe('application/problem+json');
+    }
+    if (response.headers.get('content-type') === 'text/event-stream') await response.body?.cancel();
+    expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
+  });
+  await fc.assert(property, { numRuns: requests, ...(Number.isSafeInteger(SEED) ? { seed: SEED } : {}) });
+  return statuses;
+}
+
 test(
   `${REQUESTS} requests to each operation are answered as the document says`,
   { timeout: TEST_MS },
   async () => {
-    const seed = Number(process.env['COUNTDOWN_TEST_SEED'] ?? NaN);
     const seen = new Map<string, Set<number>>();
-    const operations = operationsOf(api.document as unknown as ApiDocument);
-    for (const { name, operation } of operations) {
-      const [method = ''] = name.split(' ');
-      const statuses = new Set<number>();
-      seen.set(name, statuses);
-      await fc.assert(
-        fc.asyncProperty(requestOf(name, operation as Operation), async ({ person, path, text, headers }) => {
-          const response = await api.request(person, path, {
-            method,
-            headers,
-            ...(text === undefined ? {} : { text }),
-          });
-          statuses.add(response.status);
-          expect(response.status, `${name} ${path} ${text ?? ''}`).not.toBe(500);
-          if (response.status >= 400 && path.startsWith(name.split(' ')[1]?.split('{')[0] ?? '/')) {
-            expect(response.headers.get('content-type')).toBe('application/problem+json');
-          }
-          if (response.headers.get('content-type') === 'text/event-stream') await response.body?.cancel();
-          expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
-        }),
-        { numRuns: REQUESTS, ...(Number.isSafeInteger(seed) ? { seed } : {}) },
-      );
+    for (const one of operationsOf(api.document as unknown as ApiDocument)) {
+      seen.set(one.name, await ask({ api, words, people: PEOPLE }, one, REQUESTS));
     }
     // What is asked is not refused at the door alone: most operations are also done.
     const done = [...seen].filter(([, statuses]) => [...statuses].some((status) => status < 300));
     expect(done.length, JSON.stringify([...seen].map(([name, all]) => [name, [...all]]))).toBeGreaterThan(12);
   },
 );
+
+test('so are those to runs that a worker has in hand', { timeout: TEST_MS }, async () => {
+  await using engine = await makeEngine();
+  await using own = await makeTestApi({ engine });
+  const plan = withDigests(
+    makePlan([
+      { id: 'one', phases: [{ name: 'b', effect: 'reversible', approval: approval({ sre: 1, owner: 1 }) }] },
+    ]),
+  );
+  const hash = await own.savePlan(plan);
+  const ofRuns = operationsOf(own.document as unknown as ApiDocument).filter(({ name }) =>
+    name.startsWith('POST /v1/runs/{id}/'),
+  );
+  const seen = new Set<number>();
+  for (const one of ofRuns) {
+    // A run of its own for each: what ends it ends nothing for the others.
+    const { run } = await own.ok<{ run: number }>('dana', '/v1/runs', { body: { plan: hash } });
+    const { approvals } = await until(own, run, (now) => now.approvals.length > 0);
+    const known = {
+      id: [run],
+      plan: [hash],
+      evidence: approvals.map(({ evidence }) => evidence),
+      step: ['one'],
+      phase: ['one/b', 'one'],
+      reason: ['because it must be so'],
+    };
+    const people = ['ana', 'ben', 'olu', 'dana', 'zoe'];
+    for (const status of await ask({ api: own, words: known, people }, one, DEEP ? 300 : 12))
+      seen.add(status);
+    // Its target is free for the next one.
+    await own.request('dana', `/v1/runs/${run}/abort`, { body: {} });
+    await until(own, run, ({ state }) => isTerminal(state));
+  }
+  expect([...seen]).toContain(200);
+  expect([...seen]).toContain(409);
+});
+
+async function until(
+  own: TestApi,
+  run: number,
+  what: (detail: RunDetailWire) => boolean,
+): Promise<RunDetailWire> {
+  const deadline = Date.now() + 20_000;
+  for (;;) {
+    const detail = await own.ok<RunDetailWire>('dana', `/v1/runs/${run}`);
+    if (what(detail)) return detail;
+    if (Date.now() > deadline) throw new Error(`The run stays as it is: ${detail.state}`);
+  }
+}
