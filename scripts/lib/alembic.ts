@@ -53,7 +53,7 @@ async function install(folder: string, log: (line: string) => void): Promise<voi
   await discard(folder);
   await mkdir(cacheFolder(), { recursive: true });
   try {
-    await run('python3', ['-m', 'venv', folder], { timeout: INSTALL_MS });
+    await makeEnvironment(folder, log);
   } catch (cause) {
     await discard(folder);
     throw new Error(
@@ -84,6 +84,23 @@ async function install(folder: string, log: (line: string) => void): Promise<voi
     );
   }
   log(`alembic: installed in ${Math.round((Date.now() - began) / 1_000)}s`);
+}
+
+/** Debian keeps the module apart from Python: root gets it with apt-get. */
+async function makeEnvironment(folder: string, log: (line: string) => void): Promise<void> {
+  const make = () => run('python3', ['-m', 'venv', folder], { timeout: INSTALL_MS });
+  try {
+    await make();
+  } catch (error) {
+    if (process.getuid?.() !== 0) throw error;
+    log('alembic: installing python3-venv with apt-get');
+    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+    const aptGet = (...args: string[]) => run('apt-get', ['-q', ...args], { timeout: INSTALL_MS, env });
+    await aptGet('update');
+    await aptGet('install', '--yes', '--no-install-recommends', 'python3-venv');
+    await discard(folder);
+    await make();
+  }
 }
 
 /** Aside first, so that nobody finds half of it. */
