@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { ConfigError, type Secrets, type Variables, readSettings, secretsOf } from '../store/settings.ts';
 import { type IsProxy, makeIsProxy, nobody } from './address.ts';
 import { QUOTAS, type Quotas } from './limits.ts';
+import { type Provider, readProviders } from './oidc.ts';
 import type { SlackConfig } from '../slack/index.ts';
 
 export { ConfigError } from '../store/settings.ts';
@@ -55,6 +56,15 @@ const proxies = z.string().transform((text, context): IsProxy => {
   }
 });
 
+const providers = z.string().transform((path, context): Provider[] => {
+  try {
+    return readProviders(path);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) });
+    return z.NEVER;
+  }
+});
+
 const Settings = z.object({
   COUNTDOWN_DATABASE_URL: postgresUrl,
   COUNTDOWN_MIGRATE_URL: postgresUrl.optional(),
@@ -69,7 +79,7 @@ const Settings = z.object({
   COUNTDOWN_LIMITS: limits.prefault('read=600'),
   COUNTDOWN_TRUSTED_PROXIES: proxies.optional(),
   COUNTDOWN_METRICS_LISTEN: address.optional(),
-  COUNTDOWN_OIDC: z.string().min(1).optional(),
+  COUNTDOWN_OIDC: providers.optional(),
   COUNTDOWN_SLACK_BOT_TOKEN: z
     .string()
     .regex(/^xoxb-[\w-]{10,200}$/, 'expected a bot token, xoxb-…')
@@ -121,8 +131,8 @@ export type ApiConfig = {
   environments: string;
   runbooks: string;
   listen: { host: string; port: number };
-  /** The file of identity providers; undefined for none. */
-  oidc: string | undefined;
+  /** Identity providers whose tokens are taken; undefined for none. */
+  oidc: Provider[] | undefined;
   /** Where `/metrics` is answered, without a token; undefined for nowhere. */
   metricsListen: { host: string; port: number } | undefined;
   /** Requests a minute. */

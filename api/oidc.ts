@@ -10,7 +10,6 @@ import type { JWTPayload } from 'jose';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../procedures/limits.ts';
-import { ConfigError } from './config.ts';
 import { ApiProblem } from './problems.ts';
 
 /** A token of a person or a job; longer ones are no such thing. */
@@ -51,20 +50,20 @@ export type Provider = z.infer<typeof Provider>;
 
 export type Identity = (token: string) => Promise<{ person: string; expiresAt: string }>;
 
-/** Throws ConfigError with each thing that is wrong in the file. */
+/** Throws an Error whose message names each thing that is wrong in the file. */
 export function readProviders(path: string): Provider[] {
   let found: unknown;
   try {
     found = parse(readFileSync(path, 'utf8'), { maxAliasCount: 0 });
   } catch (error) {
-    throw new ConfigError(
-      `COUNTDOWN_OIDC: ${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
-    );
+    throw new Error(`${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
   }
   const result = Providers.safeParse(found);
   if (result.success) return result.data;
   const lines = result.error.issues.map(({ path: at, message }) => `${at.join('.')}: ${message}`);
-  throw new ConfigError(`COUNTDOWN_OIDC: ${path} cannot be used: ${lines.join('; ')}.`);
+  throw new Error(`${path} cannot be used: ${lines.join(', ')}`);
 }
 
 /** Whether a bearer token is one of an identity provider: three parts with points between. */

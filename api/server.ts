@@ -16,7 +16,7 @@ import { makeEventHub } from './events.ts';
 import { createApi } from './index.ts';
 import { runJanitor } from './janitor.ts';
 import { makeLauncher } from './launcher.ts';
-import { makeIdentity, readProviders } from './oidc.ts';
+import { makeIdentity } from './oidc.ts';
 import { makeMetrics, metricsServer } from './metrics.ts';
 import { makeLimits } from './limits.ts';
 import { makeLog } from './log.ts';
@@ -78,7 +78,7 @@ export async function startApi(
   const environments = slack?.environments ?? files;
   const ending = new AbortController();
   const events = makeEventHub({ store, signal: ending.signal, log });
-  const identity = config.oidc === undefined ? undefined : makeIdentity(readProviders(config.oidc));
+  const identity = config.oidc === undefined ? undefined : makeIdentity(config.oidc);
   const metrics = makeMetrics(() => store.metrics());
   const app = createApi({
     ...(identity === undefined ? {} : { identity }),

@@ -118,3 +118,23 @@ describe('a secret', () => {
     await rm(folder, { recursive: true });
   });
 });
+
+test('the file of identity providers is read at the start, and what is wrong in it is said with the rest', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'countdown-config-'));
+  const file = join(folder, 'oidc.yaml');
+  const issuer = 'https://token.actions.githubusercontent.com';
+  const provider = `- issuer: ${issuer}\n  audience: countdown\n  jwks: ${issuer}/keys\n  algorithms: [RS256]\n  people: [{ person: bot, claims: { ref: main } }]\n`;
+  await writeFile(file, provider);
+  expect(readConfig({ ...good, COUNTDOWN_OIDC: file }).oidc).toMatchObject([{ issuer, typ: 'at+jwt' }]);
+  await writeFile(
+    file,
+    provider.replace('RS256', 'HS256').replace(`${issuer}/keys`, 'http://elsewhere.example/keys'),
+  );
+  expect(problemOf({ ...good, COUNTDOWN_OIDC: file, COUNTDOWN_LIMITS: 'none' })).toMatch(
+    /COUNTDOWN_LIMITS: .*; COUNTDOWN_OIDC: .*oidc\.yaml cannot be used: 0\.jwks: expected https, or a loopback address, 0\.algorithms\.0: /,
+  );
+  expect(problemOf({ ...good, COUNTDOWN_OIDC: `${file}-gone` })).toMatch(
+    /COUNTDOWN_OIDC: .* cannot be read: ENOENT/,
+  );
+  await rm(folder, { recursive: true });
+});
