@@ -311,7 +311,8 @@ async function whisper(
   user: string,
   text: string,
 ): Promise<void> {
-  const thread = message.body.place === 'channel' ? undefined : await threadOf(deps, message);
+  // A question stands in the channel too, and is answered where it is seen; what is in the thread alone, there.
+  const thread = message.body.place === 'thread' ? await threadOf(deps, message) : undefined;
   try {
     await deps.client.whisper({ channel: message.channel, thread, user, text: safe(text, 2_000) });
   } catch (error) {

@@ -13,6 +13,8 @@ const PAUSE_MS_FIRST = SECOND_MS;
 const PAUSE_MS_MAX = MINUTE_MS;
 /** A connection that held so long was a good one: the next is opened at once. */
 const HELD_MS = 10 * SECOND_MS;
+/** How long Slack may take to say goodbye. */
+const LEAVE_MS = 2 * SECOND_MS;
 /** Until Slack says hello. */
 const HELLO_MS = 15 * SECOND_MS;
 
@@ -67,6 +69,9 @@ async function connectOnce({ appToken, url, door, log }: SocketOptions, signal: 
       log.error({ err: error }, 'slack: a click was not dealt with'),
     );
   });
+  const leaving = new Promise<void>((resolve) => {
+    signal.addEventListener('abort', () => setTimeout(resolve, LEAVE_MS));
+  });
   // A handshake that never ends is one that failed.
   const hello = setTimeout(end, HELLO_MS);
   signal.addEventListener('abort', end);
@@ -76,7 +81,7 @@ async function connectOnce({ appToken, url, door, log }: SocketOptions, signal: 
     // Told to end while it was being opened.
     if (signal.aborted) return await client.disconnect();
     log.info('slack: socket open');
-    await ended;
+    await Promise.race([ended, leaving]);
   } finally {
     clearTimeout(hello);
     signal.removeEventListener('abort', end);

@@ -4,7 +4,12 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunDetailWire } from '../../cli/wire.ts';
-import { type FakeMessage, type FakeSlack, startFakeSlack } from '../../test/support/fake-slack.ts';
+import {
+  type FakeMessage,
+  type FakeSlack,
+  slackVariables,
+  startFakeSlack,
+} from '../../test/support/fake-slack.ts';
 import { type Vote, askForVote, votesFor } from './demo-approvals.ts';
 
 const CHANNEL = 'C0LAUNCH';
@@ -37,13 +42,7 @@ export async function startDemoSlack(people: readonly string[]): Promise<DemoSla
   const fake = await startFakeSlack({ users, channels: [CHANNEL], isRateLimited: true });
   const screen = makeScreen(fake);
   return {
-    variables: {
-      COUNTDOWN_SLACK_URL: fake.url,
-      COUNTDOWN_SLACK_BOT_TOKEN: fake.botToken,
-      COUNTDOWN_SLACK_APP_TOKEN: fake.appToken,
-      COUNTDOWN_SLACK_TEAM: fake.state.team,
-      COUNTDOWN_SLACK_APP: fake.state.app,
-    },
+    variables: slackVariables(fake),
     environment: [
       [['slack'], { channel: CHANNEL }],
       ...people.map((person): [string[], string] => [['people', person, 'slack'], idOf(person)]),

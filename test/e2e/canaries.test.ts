@@ -1,6 +1,6 @@
 /**
  * Twelve secrets are planted in a worker, and commands do their worst with them: they print them plain and written in other
- * ways, succeed with them and fail with them. None of them is found anywhere afterwards (attack S19 of docs/security.md).
+ * ways, succeed with them and fail with them. None of them is found anywhere afterwards, in Slack neither (attack S19 of docs/security.md).
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { readFile, readdir, writeFile } from 'node:fs/promises';
@@ -9,9 +9,12 @@ import { Client as TemporalClient, Connection } from '@temporalio/client';
 import { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { makeFolder } from '../../scripts/lib/processes.ts';
+import { type FakeSlack, slackVariables, startFakeSlack } from '../support/fake-slack.ts';
 import { type LaunchWorld, hasEnded, makeLaunchWorld } from '../support/launch-world.ts';
 
 const TEST_MS = 180_000;
+const SLACK_MS = 30_000;
+const CHANNEL = 'C0LAUNCH';
 const word = (): string => randomBytes(12).toString('hex');
 const CANARIES: Record<string, string> = {
   CANARY_PLAIN: word(),
@@ -44,6 +47,7 @@ steps:
 `;
 
 let world: LaunchWorld;
+let slack: FakeSlack;
 let folder: Awaited<ReturnType<typeof makeFolder>>;
 beforeAll(async () => {
   folder = await makeFolder('countdown-canaries-');
@@ -57,9 +61,12 @@ beforeAll(async () => {
     effect: 'reversible',
     env: Object.fromEntries(Object.keys(CANARIES).map((name) => [name, { env: name }])),
   });
+  slack = await startFakeSlack({ channels: [CHANNEL] });
   world = await makeLaunchWorld({
+    api: { variables: slackVariables(slack) },
     worker: { variables: { ...CANARIES, COUNTDOWN_LOG_LEVEL: 'debug' } },
     environment: [
+      [['slack'], { channel: CHANNEL }],
       [['targets', 'tells'], command(0)],
       [['targets', 'fails'], command(1)],
     ],
@@ -67,8 +74,22 @@ beforeAll(async () => {
 }, TEST_MS);
 afterAll(async () => {
   await world?.[Symbol.asyncDispose]();
+  await slack?.[Symbol.asyncDispose]();
   await folder?.discard();
 });
+
+/** What Slack was told, once it was told of the end. */
+async function slackMessages(run: number): Promise<Record<string, string>> {
+  const deadline = Date.now() + SLACK_MS;
+  const isTold = () =>
+    slack.messages(CHANNEL).some(({ text }) => new RegExp(`run ${run} (rolled-back|stuck)`).test(text));
+  while (!isTold() && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(isTold()).toBe(true);
+  return {
+    'Slack messages': JSON.stringify(slack.state.messages),
+    'Slack calls': JSON.stringify(slack.calls),
+  };
+}
 
 /** Each part of a canary that says something, in the ways in which somebody could read it. */
 function needles(): string[] {
@@ -165,16 +186,23 @@ test(
       ...(await tables()),
       ...(await files()),
       ...(await answers(run)),
+      ...(await slackMessages(run)),
       histories: await histories(),
     };
     // It was said, and it was taken out: the proof that something could have been found.
     expect(places['table journal']).toContain('[secret]');
     expect(Object.keys(places).filter((place) => place.includes('worker'))).not.toEqual([]);
+    expect(places['Slack messages']).toContain('[secret]');
     const hits = Object.entries(places).flatMap(([place, text]) =>
       needles()
         .filter((needle) => text.includes(needle))
         .map((needle) => `${place}: ${needle}`),
     );
     expect(hits).toEqual([]);
+    // Nor are the API's own: the tokens of Slack.
+    const own = [slack.botToken, slack.appToken].flatMap((token) =>
+      Object.keys(places).filter((place) => places[place]?.includes(token)),
+    );
+    expect(own).toEqual([]);
   },
 );

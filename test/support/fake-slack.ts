@@ -340,3 +340,14 @@ function bodyOf(type: 'interactive' | 'slash_commands', payload: Record<string, 
     ? new URLSearchParams(payload as Record<string, string>).toString()
     : new URLSearchParams({ payload: JSON.stringify(payload) }).toString();
 }
+
+/** The settings of an API that is connected to it by Socket Mode. */
+export function slackVariables(fake: FakeSlack): Record<string, string> {
+  return {
+    COUNTDOWN_SLACK_URL: fake.url,
+    COUNTDOWN_SLACK_BOT_TOKEN: fake.botToken,
+    COUNTDOWN_SLACK_APP_TOKEN: fake.appToken,
+    COUNTDOWN_SLACK_TEAM: fake.state.team,
+    COUNTDOWN_SLACK_APP: fake.state.app,
+  };
+}

@@ -77,6 +77,8 @@ export type LaunchWorld = AsyncDisposable & {
 
 export type MakeLaunchWorld = {
   worker?: { program?: string; variables?: Record<string, string> };
+  /** More variables for the API's process. */
+  api?: { variables: Record<string, string> };
   /** More entries for the demo environment, by their path in the file. */
   environment?: readonly (readonly [path: string[], value: unknown])[];
 };
@@ -109,7 +111,12 @@ async function makeWorld(options: MakeLaunchWorld, defer: AsyncDisposableStack):
     temporalNamespace: namespace,
     ...(options.environment === undefined ? {} : { environment: options.environment }),
     // A test looks more often than a person does.
-    api: { variables: { COUNTDOWN_LIMITS: 'read=1000000,write=1000000,decide=1000000,abort=1000000' } },
+    api: {
+      variables: {
+        COUNTDOWN_LIMITS: 'read=1000000,write=1000000,decide=1000000,abort=1000000',
+        ...options.api?.variables,
+      },
+    },
     worker: {
       ...options.worker,
       variables: { COUNTDOWN_WORKFLOW_BUNDLE: bundle.codePath, ...options.worker?.variables },
