@@ -10,7 +10,7 @@ import { groupsNow, makeDirectory, withSlackGroups } from './directory.ts';
 import { makeDoor } from './door.ts';
 import { makeReceiver } from './receive.ts';
 import { makeRefusals } from './refusals.ts';
-import { runSender } from './sender.ts';
+import { runSender } from './telling.ts';
 import { runSocket } from './socket.ts';
 
 export type SlackConfig = {

@@ -9,7 +9,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
-import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../procedures/limits.ts';
+import { MINUTE_MS, SECOND_MS } from '../procedures/limits.ts';
 import type { Environments } from '../store/environment-files.ts';
 import type { SlackClaim, SlackMessage, SlackStore } from '../store/slack.ts';
 import type { ApiStore, JournalRow } from '../store/types.ts';
@@ -20,8 +20,6 @@ import { closedBy, linesOf, roundsOf } from './story.ts';
 import type { Scene } from './scene.ts';
 import { wantedMessages } from './view.ts';
 
-/** Without a notification runs are looked for this often. */
-export const LOOK_EVERY_MS = 3 * SECOND_MS;
 /** Slack takes about one new message a second and channel. */
 const POST_EVERY_MS = SECOND_MS;
 /** One message is edited no more often than this; the last state is always sent. */
@@ -30,12 +28,8 @@ const EDIT_EVERY_MS = 2 * SECOND_MS;
 const SENDS_A_PASS = 4;
 /** Longer than one message can take with its look-up; renewed for each. */
 const CLAIM_MS = MINUTE_MS;
-const RUNS_A_PASS = 10;
 const ROWS_A_PASS = 500;
 const BACKOFF_MS_MAX = MINUTE_MS;
-/** Clicks are remembered longer than their signatures hold. */
-const SEEN_MS = HOUR_MS;
-const FORGET_EVERY_MS = 10 * MINUTE_MS;
 
 export type SenderDeps = {
   store: Pick<ApiStore, 'run' | 'plan' | 'journal' | 'listen'>;
@@ -50,42 +44,29 @@ export type SenderDeps = {
   editEveryMs?: number;
 };
 
-/** When each channel takes its next message, when each run has more to tell, and until when Slack wants to be left alone. */
-type Pace = { channels: Map<string, number>; runs: Map<number, number>; quietUntil: number };
+/** Stands for every channel. */
+export const ALL = '*';
 
-export const makePace = (): Pace => ({ channels: new Map(), runs: new Map(), quietUntil: 0 });
+/** What one process keeps to; what is to be sent does not hang on it. Times in epoch milliseconds. */
+export type Pace = {
+  /** When each channel takes its next message. */
+  posts: Map<string, number>;
+  /** Until when a channel, or all of Slack, is left alone. */
+  quiet: Map<string, number>;
+};
 
-/**
- * One pass over the runs that have something to tell; channels beside each other, one message after the other in each.
- * Gives the milliseconds until the first of them has something to tell again; Infinity where none has.
- */
-export async function tellOnce(deps: SenderDeps, pace: Pace): Promise<number> {
-  const channels = new Map<string, string>();
-  for (const [name, { slack }] of await deps.environments.current()) {
-    if (slack !== undefined) channels.set(name, slack.channel);
-  }
-  if (channels.size === 0) return Infinity;
-  const runs = new Map<string, number[]>();
-  for (const { run, environment } of await deps.slack.due([...channels.keys()], RUNS_A_PASS)) {
-    const channel = channels.get(environment) ?? '';
-    runs.set(channel, [...(runs.get(channel) ?? []), run]);
-  }
-  await Promise.all(
-    [...runs].map(async ([channel, own]) => {
-      for (const run of own) {
-        if (pace.quietUntil > Date.now()) return;
-        const againMs = await tellRun(deps, pace, { run, channel });
-        if (againMs === Infinity) pace.runs.delete(run);
-        else pace.runs.set(run, Date.now() + againMs);
-      }
-    }),
-  );
-  const now = Date.now();
-  return Math.max(Math.min(...pace.runs.values()), pace.quietUntil) - now;
+export const makePace = (): Pace => ({ posts: new Map(), quiet: new Map() });
+
+export function quietUntil({ quiet }: Pace, channel: string): number {
+  return Math.max(quiet.get(channel) ?? 0, quiet.get(ALL) ?? 0);
 }
 
-/** Milliseconds until it has something to tell again. */
-async function tellRun(deps: SenderDeps, pace: Pace, row: { run: number; channel: string }): Promise<number> {
+/** Brings Slack to what the journal says of one run. Gives the milliseconds until there is more to tell; Infinity for nothing. */
+export async function tellRun(
+  deps: SenderDeps,
+  pace: Pace,
+  row: { run: number; channel: string },
+): Promise<number> {
   const held: SlackClaim = { run: row.run, claim: randomUUID() };
   const claimed = await deps.slack.claim(held, { channel: row.channel, forMs: CLAIM_MS });
   if (claimed === undefined) return Infinity;
@@ -106,8 +87,8 @@ async function tellRun(deps: SenderDeps, pace: Pace, row: { run: number; channel
     const afterMs = error instanceof SlackTrouble ? error.afterMs : 0;
     const waitMs = Math.max(afterMs, Math.min(BACKOFF_MS_MAX, SECOND_MS * 2 ** Math.min(failures, 10)));
     // What Slack does not take of one run it may take of another; what it does not answer it answers nobody.
-    if (!(error instanceof SlackTrouble && error.kind === 'refused'))
-      pace.quietUntil = Date.now() + Math.min(waitMs, BACKOFF_MS_MAX);
+    const kind = error instanceof SlackTrouble ? error.kind : 'unknown';
+    if (kind !== 'refused') pace.quiet.set(kind === 'busy' ? channel : ALL, Date.now() + waitMs);
     const problem = error instanceof Error ? error.message.slice(0, 500) : String(error);
     deps.log.warn({ err: error, run: row.run, failures: failures + 1, waitMs }, 'slack: run not told');
     await deps.slack.release(held, { isBehind: true, dueInMs: waitMs, failures: failures + 1, problem });
@@ -165,7 +146,7 @@ async function sendAll(
   for (const message of inOrder(messages)) {
     if (message.shown === message.digest) continue;
     const restMs = message.ts === null ? 0 : restOf(deps, message);
-    if (restMs > 0 || sent === SENDS_A_PASS || pace.quietUntil > Date.now()) {
+    if (restMs > 0 || sent === SENDS_A_PASS || quietUntil(pace, channel) > Date.now()) {
       isBehind = true;
       // The first that is due again says when; where the pass is full it goes on at once.
       dueInMs = sent === SENDS_A_PASS ? 0 : dueInMs === 0 ? restMs : Math.min(dueInMs, restMs);
@@ -282,52 +263,7 @@ async function posting(deps: SenderDeps, row: Parameters<SlackClient['post']>[0]
 async function pacing(deps: SenderDeps, pace: Pace, channel: string): Promise<void> {
   const everyMs = deps.postEveryMs ?? POST_EVERY_MS;
   const now = Date.now();
-  const at = Math.min(Math.max(now, pace.channels.get(channel) ?? 0), now + everyMs);
-  pace.channels.set(channel, at + everyMs);
+  const at = Math.min(Math.max(now, pace.posts.get(channel) ?? 0), now + everyMs);
+  pace.posts.set(channel, at + everyMs);
   if (at > now) await new Promise((resolve) => setTimeout(resolve, at - now));
 }
-
-/** Tells until the signal aborts; resolves after the pass in hand. Nothing that goes wrong here ends it. */
-export async function runSender(deps: SenderDeps, signal: AbortSignal): Promise<void> {
-  const pace = makePace();
-  let wake = nobody;
-  let hasNews = false;
-  const onNews = () => {
-    hasNews = true;
-    wake();
-  };
-  signal.addEventListener('abort', () => {
-    pace.quietUntil = Infinity;
-    onNews();
-  });
-  deps.store
-    .listen(onNews, signal)
-    .catch((error: unknown) => deps.log.error({ err: error }, 'slack: listening has ended'));
-  let forgotAt = 0;
-  while (!signal.aborted) {
-    hasNews = false;
-    let waitMs = LOOK_EVERY_MS;
-    try {
-      // A little later than due: the clock of the database is not ours.
-      waitMs = Math.min(waitMs, GATHER_MS + Math.max(0, await tellOnce(deps, pace)));
-      if (Date.now() - forgotAt > FORGET_EVERY_MS) {
-        await deps.slack.forget(SEEN_MS);
-        forgotAt = Date.now();
-      }
-    } catch (error) {
-      deps.log.warn({ err: error }, 'slack: pass failed');
-    }
-    await new Promise<void>((resolve) => {
-      // News within a moment is told together.
-      const timer = setTimeout(resolve, hasNews ? GATHER_MS : waitMs);
-      wake = () => {
-        clearTimeout(timer);
-        setTimeout(resolve, signal.aborted ? 0 : GATHER_MS);
-      };
-    });
-  }
-}
-
-const GATHER_MS = 100;
-
-function nobody(): void {}

@@ -38,7 +38,7 @@ export type SlackMessage = {
 export type SlackClaim = { run: number; claim: string };
 
 export type SlackStore = {
-  /** Runs of these environments of which Slack does not show everything, those that wait longest first. */
+  /** Runs of which Slack does not show everything, so many of each of these environments; those that wait longest first. */
   due(environments: readonly string[], limit: number): Promise<{ run: number; environment: string }[]>;
   /** Takes the run for so long; undefined where somebody else has it. */
   claim(
@@ -86,13 +86,16 @@ export function makeSlackStore(pool: Pool): SlackStore {
       const { rows } = await pool.query<{ run: number; environment: string }>({
         name: 'slack_due',
         text: `
-          select r.run, r.environment from countdown.runs r left join countdown.slack_runs s using (run)
-          where r.environment = any ($1)
-            and (r.ended_at is null
-              or r.ended_at > clock_timestamp() - case when s.run is null then interval '${TELL_WITHIN}' else interval '${CATCH_UP_WITHIN}' end)
-            and (s.run is null or ((s.is_behind or s.seq < r.seq) and s.due_at <= clock_timestamp()
-              and coalesce(s.claimed_until <= clock_timestamp(), true)))
-          order by s.due_at nulls first, r.run limit $2`,
+          select run, environment from (
+            select r.run, r.environment, s.due_at,
+              row_number() over (partition by r.environment order by s.due_at nulls first, r.run) as place
+            from countdown.runs r left join countdown.slack_runs s using (run)
+            where r.environment = any ($1)
+              and (r.ended_at is null or r.ended_at > clock_timestamp() - case
+                when s.run is null then interval '${TELL_WITHIN}' else interval '${CATCH_UP_WITHIN}' end)
+              and (s.run is null or ((s.is_behind or s.seq < r.seq) and s.due_at <= clock_timestamp()
+                and coalesce(s.claimed_until <= clock_timestamp(), true)))) due
+          where place <= $2 order by due_at nulls first, run`,
         values: [environments, limit],
       });
       return rows;

@@ -1,9 +1,20 @@
 /** What Slack is told while it answers badly or not at all: nothing waits for it, and everything is told once. */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { digest } from '../../store/digest.ts';
 import type { RecordRow } from '../../workflows/messages.ts';
 import { approval, makePlan } from '../support/plans.ts';
-import { CHANNEL, type SlackWorld, buttonsOf, makeSlackWorld, textOf, told, until } from './support.ts';
+import {
+  CHANNEL,
+  ENVIRONMENT,
+  type SlackWorld,
+  buttonsOf,
+  makeSlackWorld,
+  textOf,
+  told,
+  until,
+} from './support.ts';
 
 const worlds: SlackWorld[] = [];
 afterEach(async () => {
@@ -207,6 +218,23 @@ const stuck = (key: string, more: object = {}): RecordRow => ({
   kind: 'run',
   state: 'stuck',
   body: { because: 'one/b broke', desk: [{ subject: 'one/b', why: 'undo' }], ...more },
+});
+
+test('a channel that hangs keeps no other waiting', async () => {
+  const world = await made();
+  world.fake.state.channels.add('C0OTHER');
+  const other = ENVIRONMENT.replace('environment: test', 'environment: lab').replace(CHANNEL, 'C0OTHER');
+  await writeFile(join(world.api.environmentFolder, 'lab.yaml'), other);
+  world.fake.fault('chat.postMessage', 'hang');
+  await start(world);
+  await until('the call that hangs', () => (world.fake.waiting() === 1 ? true : undefined));
+  const plan = makePlan([{ id: 'one', phases: [{ name: 'a' }] }], { environment: 'lab' });
+  const hash = await world.api.savePlan({ ...plan, leases: {} });
+  await world.api.ok('dana', '/v1/runs', { body: { plan: hash } });
+  await until('the other channel', () => world.fake.messages('C0OTHER')[0]);
+  expect(world.fake.waiting()).toBe(1);
+  await until('the message', () => told(world.fake, 'run 1 '));
+  expect(world.fake.messages(CHANNEL)).toHaveLength(1);
 });
 
 describe('a run that is stuck', () => {

@@ -74,6 +74,7 @@ export async function startFakeSlack(
   const sockets = new Map<FakeSocket, Map<string, (payload: unknown) => void>>();
   const posted = new Map<string, number[]>();
   let isDown = false;
+  let hanging = 0;
   let deliver: ((request: SignedRequest) => Promise<Delivered>) | undefined;
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -89,7 +90,11 @@ export async function startFakeSlack(
     const args = Object.fromEntries(new URLSearchParams(body));
     const fault = faults.get(method)?.shift() ?? faults.get('*')?.shift();
     if (fault === 'refuse') return void request.socket.destroy();
-    if (fault === 'hang') return;
+    if (fault === 'hang') {
+      hanging += 1;
+      request.socket.once('close', () => (hanging -= 1));
+      return;
+    }
     if (typeof fault === 'object') {
       if ('status' in fault) return json({ ok: false }, fault.status);
       if ('retryAfter' in fault)
@@ -300,6 +305,8 @@ export async function startFakeSlack(
     up(): void {
       isDown = false;
     },
+    /** Calls that hang now. */
+    waiting: () => hanging,
     sockets: () => sockets.size,
     /** Asks the client to connect anew, as Slack does every few hours. */
     refreshSockets(): void {
