@@ -176,6 +176,9 @@ function isStoreOut(error: unknown): boolean {
   if (/^(ECONNREFUSED|ECONNRESET|ENOENT|ETIMEDOUT|EPIPE|EHOSTUNREACH|ENOTFOUND)$/.test(code)) return true;
   // Classes of PostgreSQL: connection exception, insufficient resources, operator intervention.
   if (/^(08|53|57)[0-9A-Z]{3}$/.test(code)) return true;
-  if (/^(timeout exceeded when trying to connect|Connection terminated)/.test(error.message)) return true;
+  if (
+    /^(timeout exceeded when trying to connect|Connection terminated|Query read timeout)/.test(error.message)
+  )
+    return true;
   return error.cause !== undefined && isStoreOut(error.cause);
 }

@@ -31,7 +31,7 @@ export type WatchOptions = Access & {
   /** Ends the watching with 130; the run goes on. */
   signal?: AbortSignal | undefined;
   /** Called with each new reading, for who asks for approvals meanwhile. While it is at work in `live` mode nothing is drawn. */
-  onReading?: ((run: RunDetailWire) => Promise<void> | void) | undefined;
+  onReading?: ((run: RunDetailWire, speaks: () => void) => Promise<void> | void) | undefined;
   /** Whether the view says which commands can follow. Default true. */
   hasHints?: boolean | undefined;
   /** Go on past `stuck`: somebody is there who resolves. Default false, so watching ends with 7. */
@@ -76,10 +76,10 @@ export async function watchRun(options: WatchOptions): Promise<Watched> {
     const code = exitCodeOf(run);
     if (code !== undefined && !(run.state === 'stuck' && options.stayWhenStuck === true)) return code;
     if (options.onReading !== undefined) {
+      // What is said meanwhile must stay; where nothing is, the view is drawn over as always.
       isAsking = true;
-      screen.forget();
       try {
-        await options.onReading(run);
+        await options.onReading(run, () => screen.forget());
       } finally {
         isAsking = false;
       }

@@ -84,6 +84,12 @@ function stepPhase(plan: Plan, state: CoreState, phase: Phase, moment: Moment): 
     case 'pending':
     case 'waiting':
     case 'undone':
+      // What was taken back on the way forwards is begun anew only while it has tries left.
+      if (record.runs >= phase.limits.tries) {
+        record.failed = `it was lost in ${record.runs} of ${phase.limits.tries} tries`;
+        record.verdict ??= 'error';
+        return true;
+      }
       switch (approve(plan, state, phase, moment)) {
         case 'moved':
           return true;

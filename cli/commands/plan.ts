@@ -1,4 +1,5 @@
 /** `countdown plan RUNBOOK --env NAME`: what would happen, and who would be asked. Changes nothing. */
+import { isUtf8 } from 'node:buffer';
 import { readFile } from 'node:fs/promises';
 import type { EmergencyBody } from '../client.ts';
 import type { CommandContext } from '../context.ts';
@@ -71,8 +72,9 @@ export function isPath(name: string): boolean {
 }
 
 async function textOf(path: string): Promise<string> {
+  let bytes: Buffer;
   try {
-    return await readFile(path, 'utf8');
+    bytes = await readFile(path);
   } catch (error) {
     throw new UsageError(
       `${path} cannot be read: give the path of a runbook, or the name of one of the server's.`,
@@ -81,4 +83,6 @@ async function textOf(path: string): Promise<string> {
       },
     );
   }
+  if (isUtf8(bytes)) return bytes.toString('utf8');
+  throw new UsageError(`${path} is not UTF-8: save it so, and plan again.`);
 }

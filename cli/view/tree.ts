@@ -81,7 +81,9 @@ function closedStep(id: string, phases: readonly PhaseWire[], style: Style): Lin
     done.some((phase) => phase.verdict === verdict),
   );
   const times = phases.flatMap((phase) => stretchOf(phase) ?? []);
-  const isSkipped = done.length === 0;
+  // A condition that did not hold has looked, and has left the rest of the step out.
+  const work = phases.filter(({ phase }) => !phase.endsWith('/when'));
+  const isSkipped = work.every(({ state }) => state === 'skipped');
   const [text = '', ...more] = storyOf(done, style);
   return {
     indent: 0,
@@ -89,7 +91,9 @@ function closedStep(id: string, phases: readonly PhaseWire[], style: Style): Lin
     name: id,
     state: isSkipped ? 'skipped' : 'done',
     verdict: isSkipped ? null : (worst ?? 'pass'),
-    text: isSkipped ? (phases.findLast(({ summary }) => summary !== null)?.summary ?? '') : text,
+    text: isSkipped
+      ? ((done.at(-1) ?? phases.findLast(({ summary }) => summary !== null))?.summary ?? '')
+      : text,
     // Phases that wait for people have not begun, so the time between them is not the step's.
     tookMs: times.length === 0 ? null : unionMs(times),
     ...(more.length === 0 ? {} : { more }),

@@ -15,13 +15,14 @@ export type Approver = {
 
 export type Vote = { approval: ApprovalWire; person: string; group: string };
 
-/** Called with each reading of the run: gives every vote that is needed and can be given. */
-export function makeApprover(part: Approver): (run: RunDetailWire) => Promise<void> {
-  return async (run) => {
+/** Called with each reading of the run: gives every vote that is needed and can be given; `speaks` before it says something. */
+export function makeApprover(part: Approver): (run: RunDetailWire, speaks?: () => void) => Promise<void> {
+  return async (run, speaks) => {
     for (const approval of run.approvals) {
       if (approval.state !== 'open') continue;
       for (const vote of votesFor(approval, part.tokens)) {
         if (part.signal.aborted) return;
+        speaks?.();
         const isOver = await giveVote(part, run, vote);
         if (isOver) return;
       }

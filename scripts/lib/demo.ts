@@ -127,7 +127,8 @@ async function launch(demo: Demo, stack: Stack, slack: DemoSlack | undefined): P
     randomUUID(),
   );
   const part = { tokens: stack.tokens, yes: demo.yes, signal: demo.signal };
-  const approve = slack?.makeClicker(part) ?? makeApprover({ url: stack.url, ...part });
+  const click = slack?.makeClicker(part);
+  const approve = makeApprover({ url: stack.url, ...part });
   const watched = await watchRun({
     ...access,
     run,
@@ -138,7 +139,11 @@ async function launch(demo: Demo, stack: Stack, slack: DemoSlack | undefined): P
     signal: demo.signal,
     // Nothing of the stack outlives the demo, so there is no other terminal to type in.
     hasHints: demo.keep,
-    onReading: approve,
+    onReading: async (reading, speaks) => {
+      if (click === undefined) return approve(reading, speaks);
+      speaks();
+      return click(reading);
+    },
   });
   if (watched.run === null || watched.exitCode === EXIT.left) return EXIT.left;
   await slack?.showEnd(run, demo.signal);

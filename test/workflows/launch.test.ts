@@ -229,6 +229,28 @@ describe('a pause', () => {
   });
 });
 
+describe('an effect that was lost half-way', () => {
+  it.each([1, 2])(
+    'is taken back and tried again until its tries (%i) are used up, and then fails',
+    async (tries) => {
+      const world = fresh();
+      let runs = 0;
+      world.scripts.set('move/run', async (_, context) => {
+        runs += 1;
+        return untilCancelled(context);
+      });
+      world.scripts.set('move/probe', async () => ({ answer: 'partly', summary: 'half of it stands' }));
+      const run = await engine.start(
+        makePlan([
+          { id: 'move', phases: [{ name: 'b', effect: 'reversible', limits: { timeoutMs: 500, tries } }] },
+        ]),
+      );
+      expect(await run.ended()).toMatchObject({ state: 'rolled-back', verified: true });
+      expect(runs).toBe(tries);
+    },
+  );
+});
+
 describe('an effect that has happened in part and cannot be taken back', () => {
   it('waits for a person instead of being done again', async () => {
     const world = fresh();
