@@ -78,7 +78,7 @@ test('all files that are wrong are named at once', async () => {
     [
       'c.yaml',
       'EnvironmentInvalid',
-      "'window' is not a key, expected environment, protected, worker, targets, people, roles, groups, approvals, retention, windows or changeFreezes.",
+      "'window' is not a key, expected environment, protected, worker, targets, people, roles, groups, approvals, retention, slack, windows or changeFreezes.",
     ],
   ]);
 });
