@@ -36,7 +36,13 @@ export async function applyFolder(
     await assertStructure(guard.connection, params, inspected, done, context);
     await noteBaseline(guard.connection, params, path, context);
     const tables = migrations.flatMap(({ up }) => lockedTables(up));
-    const watching = { target: params.target, everyMs: params.canaryEveryMs, canary: params.canary, tables };
+    const watching = {
+      target: params.target,
+      everyMs: params.canaryEveryMs,
+      lockTimeoutMs: params.lockTimeoutMs,
+      canary: params.canary,
+      tables,
+    };
     return await withWatch(watching, context, async (watch) => {
       const tries: Tries = { used: 0, startedAt: performance.now() };
       for (const [index, migration] of migrations.entries()) {
@@ -179,7 +185,13 @@ export async function undoFolder(params: MigrateParams, context: PhaseContext): 
       step: params.step,
     });
     if (rows.length === 0) return 0;
-    const watching = { target: params.target, everyMs: params.canaryEveryMs, canary: undefined, tables: [] };
+    const watching = {
+      target: params.target,
+      everyMs: params.canaryEveryMs,
+      lockTimeoutMs: params.lockTimeoutMs,
+      canary: undefined,
+      tables: [],
+    };
     await withWatch(watching, context, async (watch) => {
       for (const [index, row] of rows.entries()) {
         context.progress({ done: index, total: rows.length, unit: 'migrations', detail: row.version });

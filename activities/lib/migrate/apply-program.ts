@@ -36,6 +36,7 @@ export async function applyProgram(
     const watching = {
       target: params.target,
       everyMs: params.canaryEveryMs,
+      lockTimeoutMs: params.lockTimeoutMs,
       canary: params.canary,
       tables: [],
     };
@@ -172,7 +173,13 @@ export async function undoProgram(
     });
     if (rows.length === 0) return 0;
     const program = await openProgram(params, source, { target, connection }, context);
-    const watching = { target: params.target, everyMs: params.canaryEveryMs, canary: undefined, tables: [] };
+    const watching = {
+      target: params.target,
+      everyMs: params.canaryEveryMs,
+      lockTimeoutMs: params.lockTimeoutMs,
+      canary: undefined,
+      tables: [],
+    };
     await withWatch(watching, context, async (watch) => {
       for (const [index, { version, before }] of rows.entries()) {
         context.progress({ done: index, total: rows.length, unit: 'revisions', detail: version });

@@ -69,7 +69,8 @@ const STATEMENTS: string[] = [
   `SELECT 'ALTER TABLE ' || ${NAME} || ' ADD CONSTRAINT ' || quote_ident(k.conname) || ' ' || pg_get_constraintdef(k.oid)
     FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE k.contype IN ('p', 'u', 'x') AND ${own('pg_class', 'c')} ORDER BY c.relkind DESC, k.oid`,
   `SELECT pg_get_viewdef(c.oid), ${NAME}, c.relkind, c.relispopulated, ${OPTIONS} ${IN_CLASS} AND c.relkind IN ('v', 'm') ORDER BY c.oid`,
-  `SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+  // Over partitions the index takes those over that they have already.
+  `SELECT CASE x.relkind WHEN 'I' THEN regexp_replace(pg_get_indexdef(i.indexrelid), ' ON ONLY ', ' ON ') ELSE pg_get_indexdef(i.indexrelid) END FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind <> 't' AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')) AND ${own('pg_class', 'c')} ORDER BY x.relkind DESC, i.indexrelid`,
   `SELECT 'ALTER TABLE ' || ${NAME} || ' ADD CONSTRAINT ' || quote_ident(k.conname) || ' ' || pg_get_constraintdef(k.oid)
     FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE k.contype = 'f' AND k.conparentid = 0 AND ${own('pg_class', 'c')}`,

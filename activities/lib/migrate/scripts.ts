@@ -43,7 +43,7 @@ export async function readScript(file: string, sql: string): Promise<Script> {
   if (alone !== undefined && statements.length > 1) {
     refuse(
       'NonTransactionalMulti',
-      `${file}:${alone.line} says '${shortSql(alone.sql, 60)}', which cannot stand in a transaction, beside ${statements.length - 1} other statements, expected it alone; put it into a migration of its own`,
+      `${file}:${alone.line} says '${shortSql(alone.sql, 60)}', which cannot stand in a transaction, beside others, expected it alone; put it into a migration of its own`,
     );
   }
   return { file, sql, sha256: sha256(sql), statements, isTransactional: alone === undefined };

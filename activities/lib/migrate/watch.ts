@@ -8,7 +8,9 @@ import { type Connection, sessionName, withPostgres } from '../postgres.ts';
 import { pause } from '../wait.ts';
 import { quotedTable } from './judge.ts';
 
+/** How often it is asked who blocks us: several times within a lock timeout. */
 const BLOCKERS_EVERY_MS = 100;
+const BLOCKERS_LEAST_MS = 10;
 const BLOCKERS_MAX = 20;
 const TABLES_MAX = 20;
 
@@ -30,6 +32,8 @@ export type Watch = {
 export type WatchOptions = {
   target: string;
   everyMs: number;
+  /** How long a statement of ours waits at most. */
+  lockTimeoutMs: number;
   /** A query of the runbook's; default one row of each table. */
   canary?: string | undefined;
   /** Tables that will be locked, as the migrations name them. */
@@ -45,6 +49,7 @@ export async function withWatch<T>(
   const seen: WatchReport = { canaryQueries: 0, downtimeMs: 0, lockWaitMs: 0, blockers: [] };
   let last: string[] = [];
   const over = new AbortController();
+  const eyeEveryMs = Math.max(BLOCKERS_LEAST_MS, Math.min(BLOCKERS_EVERY_MS, options.lockTimeoutMs / 4));
   const isOver = (): boolean => over.signal.aborted || context.signal.aborted;
   const until = AbortSignal.any([over.signal, context.signal]);
   const { promise: open, resolve: opened } = Promise.withResolvers<void>();
@@ -53,8 +58,8 @@ export async function withWatch<T>(
       await withPostgres(options.target, context, async (eye) => {
         await Promise.all([
           lookOut(canary, options, seen, { isOver, until, opened }),
-          lookAround(eye, context, { isOver, until, opened }, (names) => {
-            seen.lockWaitMs += BLOCKERS_EVERY_MS;
+          lookAround(eye, context, { isOver, until, everyMs: eyeEveryMs }, (names) => {
+            seen.lockWaitMs += eyeEveryMs;
             last = names;
             for (const name of names) {
               if (!seen.blockers.includes(name) && seen.blockers.length < BLOCKERS_MAX)
@@ -76,7 +81,11 @@ export async function withWatch<T>(
         last = [];
         return names;
       },
-      report: () => ({ ...seen, downtimeMs: Math.ceil(seen.downtimeMs) }),
+      report: () => ({
+        ...seen,
+        downtimeMs: Math.ceil(seen.downtimeMs),
+        lockWaitMs: Math.round(seen.lockWaitMs),
+      }),
     });
   } finally {
     over.abort();
@@ -84,14 +93,14 @@ export async function withWatch<T>(
   }
 }
 
-type Ending = { isOver: () => boolean; until: AbortSignal; opened: () => void };
+type Ending = { isOver: () => boolean; until: AbortSignal };
 
 /** One query after the other. A query that fails, or a session that is gone, is time without an answer. */
 async function lookOut(
   connection: Connection,
   { everyMs, canary, tables }: WatchOptions,
   seen: WatchReport,
-  { isOver, until, opened }: Ending,
+  { isOver, until, opened }: Ending & { opened: () => void },
 ): Promise<void> {
   await connection.client.query(
     'RESET search_path; SET lock_timeout = 0; SET default_transaction_read_only = on',
@@ -139,7 +148,7 @@ async function queriesOf(connection: Connection, tables: readonly string[]): Pro
 async function lookAround(
   connection: Connection,
   context: PhaseContext,
-  { isOver, until }: Ending,
+  { isOver, until, everyMs }: Ending & { everyMs: number },
   found: (names: string[]) => void,
 ): Promise<void> {
   const own = sessionName(context, connection.name);
@@ -151,7 +160,7 @@ async function lookAround(
       [own],
     );
     if (rows.length > 0) found(rows.map(blocker));
-    await pause(BLOCKERS_EVERY_MS, until).catch(() => undefined);
+    await pause(everyMs, until).catch(() => undefined);
   }
 }
 
