@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { REVISIONS, makeAlembic } from '../support/alembic.ts';
 import { SONGS, makeMigrateWorld } from '../support/migrate-world.ts';
-import { makeTestFolder } from '../support/phase-context.ts';
+import { failureOf, makeTestFolder } from '../support/phase-context.ts';
 
 const TEST_MS = 300_000;
 
@@ -54,6 +54,71 @@ test(
     expect(await world.undo('apply')).toMatchObject({ summary: '3 migrations taken back' });
     expect(await world.revision()).toBeUndefined();
     expect((await world.probe('apply')).answer).toBe('no');
+  },
+  TEST_MS,
+);
+
+test(
+  'while others hold a lock it is started again, and they are named; an index that was broken off is made again',
+  async () => {
+    await using world = await makeWorld(REVISIONS.slice(0, 2), { params: { lockTries: 30 } });
+    await world.run('inspect');
+    await using reports = await world.session('reports');
+    await reports.query('BEGIN; SELECT count(*) FROM songs');
+    const applying = world.run('apply');
+    const waiting = `SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'countdown%' AND wait_event_type = 'Lock' AND query LIKE 'ALTER%'`;
+    await expect.poll(() => world.ask(waiting), { timeout: 30_000, interval: 20 }).not.toEqual([]);
+    await expect.poll(() => world.ask(waiting), { timeout: 30_000, interval: 20 }).toEqual([]);
+    await reports.query('COMMIT');
+    const { output } = await applying;
+    expect(Number(output?.['lockTriesUsed'])).toBeGreaterThan(0);
+    expect(JSON.stringify(output?.['blockers'])).toContain('(reports), idle in transaction');
+    expect(Number(output?.['downtimeMs'])).toBeLessThan(200 + 300);
+    expect(await world.run('verify')).toMatchObject({ verdict: 'pass' });
+  },
+  TEST_MS,
+);
+
+test(
+  'an index without a lock needs a place outside of the transaction',
+  async () => {
+    const wrong = {
+      ...REVISIONS[0]!,
+      up: [`op.create_index("songs_title", "songs", ["title"], postgresql_concurrently=True)`],
+    };
+    await using world = await makeWorld([wrong]);
+    expect((await failureOf(world.run('inspect'))).message).toMatch(
+      /^a1b2c3d4e5f6\.up:\d+ cannot stand in a transaction, where PostgreSQL refuses it; write: .*autocommit_block\(\)\) \(ConcurrentInTransaction\) \(UpFails\)\.$/,
+    );
+  },
+  TEST_MS,
+);
+
+test(
+  'two heads are refused, unless one is named',
+  async () => {
+    const other = { revision: 'd4e5f6a1b2c3', down: 'a1b2c3d4e5f6', up: ['pass'], back: ['pass'] };
+    await using world = await makeWorld([REVISIONS[0]!, REVISIONS[1]!, other]);
+    expect((await failureOf(world.run('inspect'))).message).toMatch(
+      /^'files' has 2 heads \(\w{12}, \w{12}\), expected one; merge them with alembic merge, or name one with to \(MultipleHeads\)\.$/,
+    );
+    world.params.to = 'd4e5f6a1b2c3';
+    expect(await world.run('inspect')).toMatchObject({
+      output: { pending: ['a1b2c3d4e5f6', 'd4e5f6a1b2c3'] },
+    });
+    world.params.to = 'ffffffffffff';
+    expect((await failureOf(world.run('inspect'))).message).toContain('(UnknownRevision)');
+  },
+  TEST_MS,
+);
+
+test(
+  'a revision whose downgrade does not bring back what was there is refused',
+  async () => {
+    await using world = await makeWorld([{ ...REVISIONS[0]!, back: ['pass'] }]);
+    expect((await failureOf(world.run('inspect'))).message).toMatch(
+      /^The downgrade of a1b2c3d4e5f6 does not bring back what was there before: \+ columns public songs 4 genre text f "default", .*\(DownDiffers\)\.$/,
+    );
   },
   TEST_MS,
 );

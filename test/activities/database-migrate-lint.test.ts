@@ -145,6 +145,10 @@ test('the safe forms, and anything on a new table, are clean', async () => {
   for (const up of CLEAN) expect(await findingsOf(world, up, { runs: true }), up).toEqual([]);
 });
 
+const allowedUntil = (until: string) => [
+  { rule: 'IndexNotConcurrent', because: 'nobody writes there', until },
+];
+
 test('a finding makes inspect red, advice makes it warn, and what is allowed until yesterday is not allowed', async () => {
   const index = { '1_a.up.sql': 'CREATE INDEX x ON songs (title);', '1_a.down.sql': 'DROP INDEX x;' };
   await using world = await makeMigrateWorld({ sql: SQL, files: index });
@@ -153,10 +157,9 @@ test('a finding makes inspect red, advice makes it warn, and what is allowed unt
     summary:
       '1 migrations tried up, down and up, 3 changes: 1_a.up.sql:1 builds an index of songs while the table takes no write; write: CREATE INDEX CONCURRENTLY x ON songs (…), in a file of its own (IndexNotConcurrent)',
   });
-  const allow = (until: string) => [{ rule: 'IndexNotConcurrent', because: 'nobody writes there', until }];
-  world.params.allow = allow('2020-01-01');
+  world.params.allow = allowedUntil('2020-01-01');
   expect((await world.run('inspect')).verdict).toBe('fail');
-  world.params.allow = allow('2999-12-31');
+  world.params.allow = allowedUntil('2999-12-31');
   const allowed = await world.run('inspect');
   expect(allowed.verdict).toBe('pass');
   expect(JSON.stringify(allowed.binds?.['allowed'])).toContain('IndexNotConcurrent');

@@ -53,8 +53,8 @@ test('while another session holds a lock, no query waits longer than about the l
   expect(Number(output?.['canaryQueries'])).toBeGreaterThan(10);
   expect(Number(output?.['lockTriesUsed'])).toBeGreaterThan(2);
   expect(Number(output?.['lockWaitMs'])).toBeGreaterThan(100);
-  expect(String(output?.['blockers'])).toMatch(
-    /^session \d+ of postgres \(reports\), idle in transaction for \d+ s: /,
+  expect(JSON.stringify(output?.['blockers'])).toMatch(
+    /^\["session \d+ of postgres \(reports\), idle in transaction for \d+ s: /,
   );
   expect(summary).toContain('(reports)');
   expect(await world.run('verify')).toMatchObject({ verdict: 'pass' });

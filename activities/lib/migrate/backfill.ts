@@ -184,13 +184,15 @@ class Filler {
         ? ''
         : `AND (${keys.join(', ')}) > (${this.key.types.map((type, i) => `$${i + 1}::text::${type}`).join(', ')})`;
     const target = quotedTable(table);
-    const same = keys.map((key) => `filled.${key} = page.${key}`).join(' AND ');
+    // Under names of their own, so that an expression may name the key.
+    const own = keys.map((_, place) => `countdown_key_${place + 1}`);
+    const same = keys.map((key, place) => `filled.${key} = page.${own[place]}`).join(' AND ');
     const sets = Object.entries(set).map(([column, sql]) => `${quote(column)} = (${sql})`);
     const [row] = await this.connection.query(
-      `WITH page AS MATERIALIZED (SELECT ${keys.join(', ')} FROM ${target} WHERE (${where}) ${isAfter} ORDER BY ${keys.join(', ')} LIMIT ${this.pageRows} FOR NO KEY UPDATE),
+      `WITH page AS MATERIALIZED (SELECT ${keys.map((key, place) => `${key} AS ${own[place]}`).join(', ')} FROM ${target} WHERE (${where}) ${isAfter} ORDER BY ${keys.join(', ')} LIMIT ${this.pageRows} FOR NO KEY UPDATE),
          done AS (UPDATE ${target} AS filled SET ${sets.join(', ')} FROM page WHERE ${same} RETURNING 1)
        SELECT (SELECT count(*) FROM done), (SELECT count(*) FROM page),
-         (SELECT jsonb_build_array(${keys.map((key) => `${key}::text`).join(', ')})::text FROM page ORDER BY ${keys.map((key) => `${key} DESC`).join(', ')} LIMIT 1)`,
+         (SELECT jsonb_build_array(${own.map((key) => `${key}::text`).join(', ')})::text FROM page ORDER BY ${own.map((key) => `${key} DESC`).join(', ')} LIMIT 1)`,
       after ?? [],
     );
     const [filled = '0', read = '0', last = null] = row ?? [];

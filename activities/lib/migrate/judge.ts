@@ -59,7 +59,7 @@ export function lintWorld(connection: Connection, script: Script, made: Made, is
   return {
     created: made,
     isForGood,
-    isInTransaction: script.isTransactional && script.statements.length > 1,
+    isInTransaction: script.isTransactional,
     changesSchema: script.statements.some(({ node }) => !ROWS_ONLY.has(kindOf(node))),
     columnType: (table, column) =>
       one(

@@ -5,7 +5,16 @@ import { type Code, named, refuse } from './codes.ts';
 import type { Tried } from './dry-run.ts';
 import { assertFew } from './inspect.ts';
 import type { SourceFound } from './inspect.ts';
-import { type Made, destroyedBy, judge, judgeWhole, lintWorld, lostByDown, note } from './judge.ts';
+import {
+  type Made,
+  destroyedBy,
+  findingText,
+  judge,
+  judgeWhole,
+  lintWorld,
+  lostByDown,
+  note,
+} from './judge.ts';
 import type { MigrateParams } from './params.ts';
 import { type Program, type ProgramSource, howItEnded, openProgram, said } from './program.ts';
 import { dropEmpty, missingTables } from './program-state.ts';
@@ -164,6 +173,9 @@ class Trial {
         note(this.made, statement);
       }
     }
+    // PostgreSQL itself refuses it, and its own words would not say what to write.
+    const alone = this.tried.findings.find((one) => one.rule === 'ConcurrentInTransaction');
+    if (alone !== undefined) refuse('UpFails', findingText(alone));
     const down = await this.program.sql('downgrade', revision, before);
     if (down === undefined) return;
     this.scripts[`${revision}.down`] = sha256(down);

@@ -1,0 +1,164 @@
+/** Filling new columns: in pages that can be broken off, giving way to those who use the database, until nothing is left. */
+import { expect, test } from 'vitest';
+import type { Backfill } from '../../activities/lib/migrate/params.ts';
+import { SONGS, makeMigrateWorld } from '../support/migrate-world.ts';
+import type { MigrateWorld } from '../support/migrate-world.ts';
+import { failureOf } from '../support/phase-context.ts';
+
+const FILES = {
+  '1_a.up.sql': `ALTER TABLE songs ADD COLUMN minutes int;`,
+  '1_a.down.sql': 'ALTER TABLE songs DROP COLUMN minutes;',
+};
+
+const BACKFILL: Backfill = {
+  table: 'songs',
+  set: { minutes: 'coalesce(seconds, 0) / 60' },
+  where: 'minutes IS NULL',
+  pageRows: 50,
+  pageTimeMs: 1,
+  maxLagMs: 5_000,
+  maxBlocked: 5,
+};
+
+/** A world whose column is there and empty. */
+async function makeWorld(
+  backfill: Partial<Backfill> = {},
+  sql = SONGS,
+  files: Record<string, string> = FILES,
+) {
+  const params = { lossyDown: true, lockTimeoutMs: 50, lockTries: 3, backfill: { ...BACKFILL, ...backfill } };
+  const world = await makeMigrateWorld({ sql, files, params });
+  await world.run('inspect');
+  await world.run('apply');
+  return world;
+}
+
+const wrong = (world: MigrateWorld) =>
+  world.ask('SELECT count(*)::int AS rows FROM songs WHERE minutes IS DISTINCT FROM seconds / 60');
+
+test('every row is filled once, in pages along the key', async () => {
+  await using world = await makeWorld();
+  expect((await world.probe('backfill')).answer).toBe('no');
+  const { output } = await world.run('backfill');
+  expect(output).toMatchObject({ rowsFilled: 500, heldMs: 0 });
+  expect(Number(output?.['pages'])).toBeGreaterThan(3);
+  expect(await wrong(world)).toEqual([{ rows: 0 }]);
+  expect(await world.probe('backfill')).toEqual({ answer: 'yes', summary: '500 rows are filled' });
+  expect(await world.undo('backfill')).toMatchObject({ summary: '500 values go with their columns' });
+  expect((await world.probe('backfill')).answer).toBe('no');
+});
+
+test('what was broken off goes on behind its last page', async () => {
+  await using world = await makeWorld({ pageRows: 10, pageTimeMs: 10 });
+  let pages = 0;
+  const context = world.context({
+    onProgress: (_, own) => {
+      pages += 1;
+      if (pages === 5) own.abort();
+    },
+  });
+  await expect(world.run('backfill', context)).rejects.toThrow('The test cancelled the phase.');
+  const found = await world.probe('backfill');
+  expect(found.answer).toBe('partly');
+  const before = await world.ask('SELECT count(minutes)::int AS rows FROM songs');
+  expect(found.summary).toBe(`${Number(before[0]?.['rows'])} rows are filled`);
+  expect(Number(before[0]?.['rows'])).toBeLessThan(500);
+  const xids = `SELECT id, xmin::text AS xmin FROM songs WHERE minutes IS NOT NULL ORDER BY id`;
+  const first = await world.ask(xids);
+  expect(await world.run('backfill')).toMatchObject({ output: { rowsFilled: 500 } });
+  // Rows of finished pages were not written again.
+  expect((await world.ask(xids)).slice(0, first.length)).toEqual(first);
+  expect(await wrong(world)).toEqual([{ rows: 0 }]);
+});
+
+test('a key of several columns and a table with a schema work too', async () => {
+  const sql = `${SONGS} CREATE SCHEMA shelf; CREATE TABLE shelf.plays (song text, at timestamptz, PRIMARY KEY (song, at));
+    INSERT INTO shelf.plays SELECT 'Song "' || i % 7 || '", ''', '2020-01-01'::timestamptz + i * interval '1 hour' FROM generate_series(1, 300) i;`;
+  const files = {
+    '1_a.up.sql': 'ALTER TABLE shelf.plays ADD COLUMN day date;',
+    '1_a.down.sql': 'ALTER TABLE shelf.plays DROP COLUMN day;',
+  };
+  await using world = await makeWorld(
+    { table: 'shelf.plays', set: { day: 'at::date' }, where: 'day IS NULL' },
+    sql,
+    files,
+  );
+  expect(await world.run('backfill')).toMatchObject({ output: { rowsFilled: 300 } });
+  expect(await world.ask('SELECT count(*)::int AS rows FROM shelf.plays WHERE day = at::date')).toEqual([
+    { rows: 300 },
+  ]);
+});
+
+test('rows that somebody holds are tried again, and named a lock when they are never free', async () => {
+  await using world = await makeWorld();
+  await using other = await world.session('other');
+  await other.query('BEGIN; UPDATE songs SET title = title WHERE id = 7');
+  const failure = await failureOf(world.run('backfill'));
+  expect(failure.message).toBe(
+    'A page of songs did not get its rows in 3 tries of 50 ms, expected them to be free; look who holds them, then retry (LockTimeout).',
+  );
+  await other.query('COMMIT');
+  expect(await world.run('backfill')).toMatchObject({ output: { rowsFilled: 500 } });
+});
+
+test('it holds while an operator says so, and goes on afterwards', async () => {
+  await using world = await makeWorld(
+    { holdWhile: 'SELECT paused FROM switches' },
+    `${SONGS} CREATE TABLE switches (paused boolean); INSERT INTO switches VALUES (true);`,
+  );
+  const context = world.context();
+  const filling = world.run('backfill', context);
+  await expect
+    .poll(() => context.told.map(({ detail }) => detail), { timeout: 10_000 })
+    .toContain('held: holdWhile says so');
+  expect(await world.ask('SELECT count(minutes)::int AS rows FROM songs')).toEqual([{ rows: 0 }]);
+  await world.ask('UPDATE switches SET paused = false');
+  const { output } = await filling;
+  expect(output).toMatchObject({ rowsFilled: 500 });
+  expect(Number(output?.['heldMs'])).toBeGreaterThan(0);
+});
+
+test('it gives way while sessions wait for locks', async () => {
+  await using world = await makeWorld({ maxBlocked: 0 });
+  await using holder = await world.session('holder');
+  await holder.query('BEGIN; CREATE TABLE other (id int); SELECT pg_advisory_lock(1)');
+  await using waiter = await world.session('waiter');
+  const waiting = waiter.query('SELECT pg_advisory_lock(1)');
+  const blocked = `SELECT 1 FROM pg_stat_activity WHERE application_name = 'waiter' AND wait_event_type = 'Lock'`;
+  await expect.poll(() => world.ask(blocked), { timeout: 10_000 }).toHaveLength(1);
+  const context = world.context();
+  const filling = world.run('backfill', context);
+  await expect
+    .poll(() => context.told.map(({ detail }) => detail), { timeout: 10_000 })
+    .toContain('held: 1 sessions wait for a lock');
+  await holder.query('ROLLBACK; SELECT pg_advisory_unlock_all()');
+  await waiting;
+  expect(await filling).toMatchObject({ output: { rowsFilled: 500 } });
+});
+
+test('rows that cannot be filled are told, and so is a trigger that is not on', async () => {
+  await using world = await makeWorld({ set: { minutes: 'NULLIF(seconds, 5)' } });
+  expect((await failureOf(world.run('backfill'))).message).toBe(
+    '2 rows of songs are still to be filled after 5 rounds, expected none; new rows come without a value: name a trigger that fills them, then retry (BackfillResidual).',
+  );
+  await using other = await makeWorld({ trigger: 'fill_minutes' });
+  expect((await failureOf(other.run('backfill'))).message).toBe(
+    'Trigger fill_minutes of songs is to fill new rows, and there is no such trigger, expected it on before the first page; make it in a migration above (NoDualWrite).',
+  );
+  await other.ask(`CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.minutes := NEW.seconds / 60; RETURN NEW; END $$;
+    CREATE TRIGGER fill_minutes BEFORE INSERT OR UPDATE ON songs FOR EACH ROW EXECUTE FUNCTION fill(); ALTER TABLE songs DISABLE TRIGGER fill_minutes`);
+  expect((await failureOf(other.run('backfill'))).message).toContain('and it is disabled, expected it on');
+  await other.ask('ALTER TABLE songs ENABLE TRIGGER fill_minutes');
+  expect(await other.run('backfill')).toMatchObject({ output: { rowsFilled: 500 } });
+});
+
+test('a table without a key has no pages', async () => {
+  const files = {
+    '1_a.up.sql': 'ALTER TABLE log ADD COLUMN minutes int;',
+    '1_a.down.sql': 'ALTER TABLE log DROP COLUMN minutes;',
+  };
+  await using world = await makeWorld({ table: 'log' }, 'CREATE TABLE log (seconds int);', files);
+  expect((await failureOf(world.run('backfill'))).message).toBe(
+    "Table log of 'db' has no primary key or is not there, expected one, along which its pages go; add one first (BackfillKey).",
+  );
+});
