@@ -382,6 +382,8 @@ export const RunDetailAnswer = z
         door: z.string(),
         reason: z.string().nullable(),
         at: z.string(),
+        /** The person stands for everybody who is asked, beside another one. */
+        breakGlass: z.boolean(),
         /** It had an effect. */
         counted: z.boolean(),
         /** `Counted`, `AlreadyCounted`, `Accepted`, or the code of its refusal; null while it is not delivered. */

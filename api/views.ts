@@ -216,7 +216,8 @@ export function runDetailAnswer(
       const { id, kind, subject, person, door: via, reason, at } = decision;
       const result = resultOf(decision, run.decisions);
       const counted = result === 'Counted' || result === 'Accepted';
-      return { id, kind, subject, person, door: via, reason, at, counted, result };
+      const breakGlass = decision.breakGlass === true;
+      return { id, kind, subject, person, door: via, reason, at, breakGlass, counted, result };
     }),
     targets: run.targets,
   };

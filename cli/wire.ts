@@ -140,6 +140,8 @@ export type RunDetailWire = RunWire & {
     door: string;
     reason: string | null;
     at: string;
+    /** The person stands for everybody who is asked. */
+    breakGlass?: boolean;
     /** It had an effect. */
     counted: boolean;
     /** Counted, AlreadyCounted, Accepted, or the code of its refusal; null while it is not delivered. */

@@ -13,6 +13,7 @@ import {
   dot,
   duration,
   plural,
+  paint,
   runWord,
   safe,
   span,
@@ -40,6 +41,7 @@ export function runLines(
   return [
     headerLine(run, style, options.now),
     ...emergencyLines(run, style),
+    ...glassLines(run, style),
     ...(run.follows ? [`Follows run ${run.follows.run} as its follow-up ${run.follows.followUp}`] : []),
     ...(hasEnded ? summaryLines(run, style, options.hasHints !== false) : statusLines(run, style)),
     ...silencesOf(run, options.now).flatMap(({ text }) => wrapped(style, text, COLUMNS_MAX, SET_IN)),
@@ -65,6 +67,18 @@ export function headerLine(run: RunDetailWire, style: Style, now: Date): string 
   return twoParts(words.join('  '), stamp(run.endedAt ?? now.toISOString()), RIGHT_COLUMN);
 }
 
+/** Two people stood for everybody: whoever reads the run afterwards is to see it, however it ended. */
+function glassLines(run: RunDetailWire, style: Style): string[] {
+  const broken = run.decisions.filter(({ breakGlass, counted }) => breakGlass === true && counted);
+  const steps = [...new Set(broken.map(({ subject }) => subject))];
+  return steps.flatMap((step) => {
+    const people = broken.filter(({ subject }) => subject === step);
+    const said = people.map(({ person, reason }) => `${safe(person)} (${safe(reason ?? 'no reason given')})`);
+    const words = `Glass broken at ${step} by ${said.join(', ')}`;
+    return wrapped(style, words, COLUMNS_MAX, SET_IN).map((line) => paint(style, 'red', line));
+  });
+}
+
 function statusLines(run: RunDetailWire, style: Style): string[] {
   const isLeaving = run.state === 'unwinding' || run.state === 'stuck';
   if (isLeaving) {
@@ -83,7 +97,11 @@ function statusLines(run: RunDetailWire, style: Style): string[] {
   if (lastSafeAt !== null) parts.push(`last safe abort ${momentOf(lastSafeAt, run.at)}`);
   const paused =
     run.state === 'paused' ? wrapped(style, `Paused   ${pausedText(run)}`, COLUMNS_MAX, SET_IN) : [];
-  return [cut(style, parts.join(dot(style)), COLUMNS_MAX), ...paused];
+  const held =
+    run.state === 'waiting' && run.because !== null
+      ? wrapped(style, `Because  ${run.because}`, COLUMNS_MAX, SET_IN)
+      : [];
+  return [cut(style, parts.join(dot(style)), COLUMNS_MAX), ...paused, ...held];
 }
 
 /** Whether it has not begun since its time has not come, or a target is held. */

@@ -160,6 +160,28 @@ describe('the golden views', () => {
     );
   });
 
+  test('a broken glass is shown however the run stands, with who broke it and why', () => {
+    const vote = { kind: 'approve', subject: 'database', door: 'cli', at: succeeded.at, counted: true };
+    const decisions = [
+      { ...vote, person: 'ana', reason: 'olu is on a plane', breakGlass: true },
+      { ...vote, person: 'sam', reason: 'it is burning', breakGlass: true },
+      { ...vote, person: 'ben', reason: null },
+      { ...vote, person: 'eva', reason: 'too late', breakGlass: true, counted: false },
+    ];
+    for (const run of [succeeded, copying]) {
+      const lines = runLines({ ...run, decisions }, words, { now: new Date(run.at), isWatching: false });
+      expect(lines[1]).toBe('Glass broken at database by ana (olu is on a plane), sam (it is burning)');
+    }
+    const plain = runLines(succeeded, words, { now: new Date(), isWatching: false });
+    expect(plain.join()).not.toContain('Glass');
+  });
+
+  test('a run that waits for a person says why', () => {
+    const because = 'open: Target app is not the one that was planned with';
+    const held = runLines({ ...waiting, because }, symbols, { now: new Date(waiting.at), isWatching: false });
+    expect(held).toContain(`Because  ${because}`);
+  });
+
   test('an emergency stands in the plan and in the run with its whole reason', () => {
     const reason = `The certificate of the shop ends tonight at ten, and ${'nobody can buy '.repeat(5)}then.`;
     const emergency = { freezes: ['sales', 'year-end'], reason };
