@@ -7,6 +7,7 @@ import type { TokenAudit, TokenRow } from './types.ts';
 
 type Stored = { id: string; person: string; created_at: Date; expires_at: Date };
 
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const RETURNING = 'id, person, created_at, expires_at';
 
 export async function insertToken(
@@ -62,6 +63,8 @@ export async function listTokens(
 }
 
 export async function readTokenById(pool: Pool, id: string): Promise<TokenRow | undefined> {
+  // What is none cannot be looked for: PostgreSQL takes no NUL.
+  if (!UUID.test(id)) return undefined;
   const { rows } = await pool.query<Stored>(
     `select ${RETURNING} from countdown.tokens
     where id::text = $1 and revoked_at is null and expires_at > clock_timestamp()`,

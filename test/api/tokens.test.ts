@@ -146,3 +146,7 @@ test('tokens come in pages, newest first, without a gap and without those of peo
   for (const wrong of ['abc', Buffer.from('before:1').toString('base64url')])
     expect(await api.refusal('olu', `/v1/tokens?cursor=${wrong}`)).toEqual([400, 'BadQuery']);
 });
+
+test.each(['%00', 'x', '%E2%80%A8', '0f4c%27--'])('a token named %s is unknown', async (id) => {
+  expect(await api.refusal('olu', `/v1/tokens/${id}`, { method: 'DELETE' })).toEqual([404, 'TokenUnknown']);
+});
