@@ -181,7 +181,7 @@ async function makeDatabases(superuserUrl: string): Promise<Databases> {
   const client = new Client({ connectionString: superuserUrl });
   await client.connect();
   try {
-    await client.query(`create role ${piano} login password '${pianoPassword}'`);
+    await client.query(`create role ${piano} login createdb password '${pianoPassword}'`);
     await client.query(`create database ${piano} owner ${piano} template template0`);
     await client.query(`create database ${countdown} template template0`);
   } finally {
@@ -314,6 +314,7 @@ async function writeEnvironments(part: {
   const values: [path: string[], value: unknown][] = [
     [['app', 'url'], app.url],
     [['app-sqlite', 'path'], app.sqlite],
+    [['app-migrations', 'folder'], join(ROOT, 'examples/piano-keys/migrations')],
     [['app-postgres', 'host'], postgres.hostname],
     [['app-postgres', 'port'], Number(postgres.port)],
     [['app-postgres', 'database'], postgres.pathname.slice(1)],

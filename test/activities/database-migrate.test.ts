@@ -1,5 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { EXAMPLE, SONGS, makeMigrateWorld } from '../support/migrate-world.ts';
+import { EXAMPLE, type Files, SONGS, makeMigrateWorld } from '../support/migrate-world.ts';
 
 test('migrations are tried on a clone, applied, verified and taken back', async () => {
   await using world = await makeMigrateWorld({ sql: SONGS, files: EXAMPLE, params: { lossyDown: true } });
@@ -37,4 +38,21 @@ test('migrations are tried on a clone, applied, verified and taken back', async 
   expect(await world.undo('apply')).toEqual({ verdict: 'pass', summary: '3 migrations taken back' });
   expect((await world.probe('apply')).answer).toBe('no');
   expect(await world.print()).toEqual(before);
+});
+
+test('the example of the documentation says what the documentation says', async () => {
+  const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
+  const files: Files = {};
+  for (const name of ['0001-add-genre', '0002-index-genre']) {
+    for (const way of ['up', 'down'])
+      files[`${name}.${way}.sql`] = read(`examples/piano-keys/migrations/${name}.${way}.sql`);
+  }
+  await using world = await makeMigrateWorld({ sql: SONGS, files, params: { lossyDown: true } });
+  const page = read('docs/procedures/database-migrate.md');
+  const { summary } = await world.run('inspect');
+  expect(page).toContain(`\`inspect\` says \`${summary}\``);
+  await world.write({ '0002-index-genre.up.sql': 'CREATE INDEX songs_genre ON songs (genre);' });
+  await world.write({ '0002-index-genre.down.sql': 'DROP INDEX songs_genre;' });
+  const red = await world.run('inspect');
+  expect(page).toContain(`> ${red.summary.split('changes: ')[1]}`);
 });

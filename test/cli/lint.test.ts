@@ -42,6 +42,7 @@ const waits = (name: string, more = '') =>
 test('the shipped files are good, each with a line that says what it holds', async () => {
   const files = [
     'runbooks/first-launch.yaml',
+    'runbooks/song-genres.yaml',
     'environments/demo.yaml',
     'environments/production.example.yaml',
   ];
@@ -50,7 +51,8 @@ test('the shipped files are good, each with a line that says what it holds', asy
   expect(out.replaceAll(ROOT, '')).toBe(
     [
       'ok    runbooks/first-launch.yaml  6 steps',
-      'ok    environments/demo.yaml  4 targets, 3 people',
+      'ok    runbooks/song-genres.yaml  3 steps',
+      'ok    environments/demo.yaml  5 targets, 3 people',
       'ok    environments/production.example.yaml  4 targets, 6 people',
       '',
     ].join('\n'),

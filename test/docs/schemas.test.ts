@@ -35,6 +35,7 @@ test('the schemas for editors are what the code says', async () => {
 
 test('the shipped files are valid for a reader of JSON Schema that knows nothing of ours', () => {
   expect(errorsOf(runbook, parse(read('runbooks/first-launch.yaml')))).toEqual([]);
+  expect(errorsOf(runbook, parse(read('runbooks/song-genres.yaml')))).toEqual([]);
   expect(errorsOf(environment, parse(read('environments/demo.yaml')))).toEqual([]);
   expect(errorsOf(environment, parse(read('environments/production.example.yaml')))).toEqual([]);
 });

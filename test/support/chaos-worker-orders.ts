@@ -20,6 +20,8 @@ export type Order = {
    */
   moment: 'before' | 'soon' | 'progress' | 'change' | 'after';
   how: 'kill' | 'freeze';
+  /** With the moment `soon`: milliseconds after the beginning. Default 4. */
+  delayMs?: number;
 };
 
 const CHAOS_WORKER = fileURLToPath(new URL('./chaos-worker.ts', import.meta.url));

@@ -63,7 +63,7 @@ async function perform(act: Act, params: unknown, context: PhaseContext): Promis
   const order = takeOrder(context);
   if (order === undefined) return act(params, context);
   if (order.moment === 'before') strike(order);
-  if (order.moment === 'soon') setTimeout(() => strike(order), SOON_MS);
+  if (order.moment === 'soon') setTimeout(() => strike(order), order.delayMs ?? SOON_MS);
   try {
     const result = await act(params, disturbed(context, order));
     // What was over before its moment came is struck at its end.

@@ -6,7 +6,7 @@ import { named, refuse } from './codes.ts';
 import { type Migration, readScript } from './scripts.ts';
 import { sha256 } from './sql.ts';
 
-const FILE = /^(\d{1,20})_([A-Za-z0-9][A-Za-z0-9_-]{0,99})\.(up|down)\.sql$/;
+const FILE = /^(\d{1,20})[_-]([A-Za-z0-9][A-Za-z0-9_-]{0,99})\.(up|down)\.sql$/;
 const FILES_MAX = 20_000;
 const FILE_BYTES_MAX = 4 * 1024 * 1024;
 

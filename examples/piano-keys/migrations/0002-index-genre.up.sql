@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY songs_genre ON songs (genre);
