@@ -162,3 +162,33 @@ test('a table without a key has no pages', async () => {
     "Table log of 'db' has no primary key or is not there, expected one, along which its pages go; add one first (BackfillKey).",
   );
 });
+
+test.each<[Partial<Backfill>, string]>([
+  [
+    { set: { minutes: '1), title = (2' } },
+    "backfill.set.minutes is '1), title = (2', expected one expression; write no more than that (SqlSyntax).",
+  ],
+  [
+    { set: { minutes: '1); DELETE FROM songs; SELECT (1' } },
+    "backfill.set.minutes is '1); DELETE FROM songs; SELECT (1', expected one expression; write no more than that (SqlSyntax).",
+  ],
+  [
+    { where: 'true) OR EXISTS (SELECT 1) LIMIT (5' },
+    "backfill.where is 'true) OR EXISTS (SELECT 1) LIMIT (5', expected one expression; write no more than that (SqlSyntax).",
+  ],
+  [
+    { holdWhile: 'SELECT false; DELETE FROM songs' },
+    'backfill.holdWhile has 2 statements, expected one select; take the others away (SqlSyntax).',
+  ],
+])('%j is more than it says', async (more, message) => {
+  const params = { backfill: { ...BACKFILL, ...more } };
+  await using world = await makeMigrateWorld({ sql: SONGS, files: FILES, params });
+  expect((await failureOf(world.run('inspect'))).message).toBe(message);
+});
+
+test('a question that would write is answered by an error, and changes nothing', async () => {
+  const eager = 'WITH gone AS (DELETE FROM songs RETURNING 1) SELECT count(*) > 0 FROM gone';
+  await using world = await makeWorld({ holdWhile: eager });
+  expect((await failureOf(world.run('backfill'))).message).toContain('read-only transaction');
+  expect(await world.ask('SELECT count(*)::int AS rows FROM songs')).toEqual([{ rows: 500 }]);
+});

@@ -40,8 +40,9 @@ test('migrations are tried on a clone, applied, verified and taken back', async 
   expect(await world.print()).toEqual(before);
 });
 
+const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
+
 test('the example of the documentation says what the documentation says', async () => {
-  const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
   const files: Files = {};
   for (const name of ['0001-add-genre', '0002-index-genre']) {
     for (const way of ['up', 'down'])

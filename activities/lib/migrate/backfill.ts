@@ -5,7 +5,7 @@
 import { performance } from 'node:perf_hooks';
 import type { PhaseContext, ProbeResult } from '../../phase.ts';
 import { fenced, takeOver } from '../fence.ts';
-import { type Connection, sqlState, withPostgres } from '../postgres.ts';
+import { type Connection, inTransaction, sqlState, withPostgres } from '../postgres.ts';
 import { quote } from '../sqlite.ts';
 import { pause } from '../wait.ts';
 import { refuse } from './codes.ts';
@@ -230,7 +230,7 @@ class Filler {
     if (Number(lagMs) > maxLagMs) return `a replica is ${lagMs} ms behind`;
     if (Number(blocked) > maxBlocked) return `${blocked} sessions wait for a lock`;
     if (holdWhile === undefined) return undefined;
-    const [answer] = await this.eye.query(holdWhile);
+    const [answer] = await inTransaction(this.eye, () => this.eye.query(holdWhile), 'READ ONLY');
     return answer?.[0] === 't' || answer?.[0] === 'true' ? 'holdWhile says so' : undefined;
   }
 

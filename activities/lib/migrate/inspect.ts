@@ -7,6 +7,7 @@ import { type Tried, dryRun } from './dry-run.ts';
 import { readHistory } from './history.ts';
 import type { Finding } from './lint.ts';
 import { findingText, sorted } from './judge.ts';
+import { checkOwnSql } from './own-sql.ts';
 import type { MigrateParams } from './params.ts';
 import { pendingOf } from './pending.ts';
 import { checkTarget } from './preconditions.ts';
@@ -31,6 +32,7 @@ export type SourceFound = {
 };
 
 export async function inspect(params: MigrateParams, context: PhaseContext): Promise<PhaseResult> {
+  await checkOwnSql(params);
   const { notes, searchPath } = await lookAtTarget(params, context);
   const { source } = context.target(params.source, 'migrations');
   const scratch = {

@@ -48,6 +48,10 @@ export async function asUser(
   );
 }
 
+function lockTimeoutOf({ isTransactional }: Script, { lockTimeoutMs }: MigrateParams): number {
+  return isTransactional ? lockTimeoutMs : Math.max(lockTimeoutMs, ALONE_LOCK_TIMEOUT_MS);
+}
+
 type Ended = 'done' | 'locked' | { lost: unknown };
 
 /** Runs it once, however often it has to be tried. Throws LockTimeout, StatementFails, CommitUnknown, FenceLost. */
@@ -64,8 +68,10 @@ export async function runOne(
       attempt(connection, script, books, options, context, session),
     );
     if (ended === 'done') return;
-    if (ended === 'locked') await nextTry(script.file, options.tries, params, options.watch, context);
-    else if (await wasCommitted(books, session, ended.lost, options, context)) return;
+    if (ended === 'locked') {
+      const waitedMs = lockTimeoutOf(script, params);
+      await nextTry(script.file, options.tries, params, options.watch, context, waitedMs);
+    } else if (await wasCommitted(books, session, ended.lost, options, context)) return;
   }
 }
 
@@ -83,11 +89,7 @@ async function attempt(
   const { params, indexes } = options;
   const at: { statement?: Statement } = {};
   try {
-    await asUser(
-      connection,
-      params,
-      script.isTransactional ? params.lockTimeoutMs : Math.max(params.lockTimeoutMs, ALONE_LOCK_TIMEOUT_MS),
-    );
+    await asUser(connection, params, lockTimeoutOf(script, params));
     if (script.isTransactional) {
       await fenced(connection, context, async () => {
         const [row] = await connection.query('SELECT pg_current_xact_id(), pg_backend_pid()');
@@ -128,7 +130,10 @@ function endOf(
   if (LOCK_STATES.includes(state)) return 'locked';
   const where = statement === undefined ? script.file : `${script.file}:${statement.line}`;
   const what = statement === undefined ? '' : `, in '${shortSql(statement.sql)}'`;
-  const sentence = `${where} fails: ${messageOf(error)} (${state})${what}; nothing of this migration stands; correct it and plan again`;
+  const left = script.isTransactional
+    ? 'nothing of this migration stands'
+    : 'what it left half-done is found by the undo and by the next try';
+  const sentence = `${where} fails: ${messageOf(error)} (${state})${what}; ${left}; correct it and plan again`;
   return isUndo ? refuseUndo('StatementFails', sentence, error) : refuse('StatementFails', sentence, error);
 }
 

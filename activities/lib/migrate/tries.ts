@@ -22,6 +22,7 @@ export function backoffMs(tried: number, lockTimeoutMs: number, random = Math.ra
  * Waits before the next try, and says who stands in the way. Throws LockTimeout where no try is left.
  *
  * @param what what could not be done, for the message
+ * @param waitedMs how long it waited each time
  */
 export async function nextTry(
   what: string,
@@ -29,6 +30,7 @@ export async function nextTry(
   params: Pick<MigrateParams, 'lockTimeoutMs' | 'lockTries'>,
   watch: Watch,
   context: PhaseContext,
+  waitedMs: number = params.lockTimeoutMs,
 ): Promise<void> {
   tries.used += 1;
   const blockers = watch.takeBlockers();
@@ -37,7 +39,7 @@ export async function nextTry(
     const tookS = Math.round((performance.now() - tries.startedAt) / 1_000);
     refuse(
       'LockTimeout',
-      `${what} did not get its locks in ${tries.used} tries of ${params.lockTimeoutMs} ms over ${tookS} s, expected them to be free; what stood in the way: ${who}; end it or wait for it, then retry`,
+      `${what} did not get its locks in ${tries.used} tries of ${waitedMs} ms over ${tookS} s, expected them to be free; what stood in the way: ${who}; end it or wait for it, then retry`,
     );
   }
   context.progress({ done: tries.used, total: params.lockTries, unit: 'tries', detail: `waits for ${who}` });
