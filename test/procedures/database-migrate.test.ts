@@ -81,7 +81,7 @@ test('the rows of a database in use are not compared, unless another step fills 
 describe('a step is refused', () => {
   test('where its targets are of other kinds', () => {
     expect(refused('', 'app')).toBe(
-      "Target 'app' is of kind http, expected one of kind migrations: files or alembic.",
+      "Target 'app' is of kind http, expected one of kind migrations: app-migrations, files or alembic.",
     );
   });
   test('where a program is given a baseline', () => {

@@ -54,7 +54,13 @@ approvals: { least: { costly: { from: { product: 1 }, via: slack } } }
 
 test('the shipped files can be read', () => {
   const demo = parseEnvironment(shipped('environments/demo.yaml'), 'demo.yaml');
-  expect(Object.keys(demo.targets)).toEqual(['app', 'app-sqlite', 'app-postgres', 'app-migrations', 'app-database-mode']);
+  expect(Object.keys(demo.targets)).toEqual([
+    'app',
+    'app-sqlite',
+    'app-postgres',
+    'app-migrations',
+    'app-database-mode',
+  ]);
   expect([
     rolesOf(demo, 'dana'),
     groupsOf(demo, 'dana'),

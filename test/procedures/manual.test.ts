@@ -75,7 +75,7 @@ test.each([
   [
     'a target that there is not',
     manual(', targets: [ap]'),
-    "Environment demo has no target 'ap', expected app, app-sqlite, app-postgres or app-database-mode.",
+    "Environment demo has no target 'ap', expected app, app-sqlite, app-postgres, app-migrations or app-database-mode.",
   ],
   ['a target twice', manual(', targets: [app, app]'), 'A target stands in targets twice, expected once.'],
   [
