@@ -20,35 +20,36 @@ export type Guard = {
   assertHeld(): Promise<void>;
 };
 
-/** Raises the fence, takes the lock, and hands both to `work`. Throws LockHeld after a minute. */
+/** Raises the fence, takes the lock, and hands both to `work`. Throws LockHeld after `polls`, by default a minute. */
 export async function withMigrationLock<T>(
   target: string,
   context: PhaseContext,
   work: (guard: Guard) => Promise<T>,
+  polls: number = POLLS_MAX,
 ): Promise<T> {
   return await withPostgres(target, context, async (connection) => {
     await takeOver(connection, context);
     await checkSession(connection);
     await connection.client.query('SET idle_session_timeout = 0');
-    await take(connection, context);
+    await take(connection, context, polls);
     return await work({ connection, assertHeld: () => assertHeld(connection) });
   });
 }
 
-async function take(connection: Connection, context: PhaseContext): Promise<void> {
+async function take(connection: Connection, context: PhaseContext, polls: number): Promise<void> {
   for (let poll = 1; ; poll += 1) {
     const [row] = await connection.query(`SELECT pg_try_advisory_lock(${LOCK})`);
     if (row?.[0] === 't') return;
     const holders = await holdersOf(connection);
-    if (poll >= POLLS_MAX) {
+    if (poll >= polls) {
       refuse(
         'LockHeld',
-        `Another migration of '${connection.name}' has held its lock for ${(POLLS_MAX * POLL_MS) / 1_000} s (${named(holders)}), expected it to be free; wait for it, or end its session`,
+        `Another migration of '${connection.name}' has held its lock for ${(polls * POLL_MS) / 1_000} s (${named(holders)}), expected it to be free; wait for it, or end its session`,
       );
     }
     context.progress({
       done: poll,
-      total: POLLS_MAX,
+      total: polls,
       unit: 'polls',
       detail: `waits for ${named(holders, 1)}`,
     });

@@ -77,9 +77,10 @@ export async function withWatch<T>(
     await Promise.race([open, eyes]);
     return await work({
       takeBlockers: () => {
-        const names = last;
+        // Between two looks a short wait may go unseen; whoever was seen before is then the best guess.
+        const names = last.length === 0 ? seen.blockers : last;
         last = [];
-        return names;
+        return [...names];
       },
       report: () => ({
         ...seen,

@@ -1,0 +1,127 @@
+/** What hardly ever happens, and must be told all the same. */
+import { chmod, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { withMigrationLock } from '../../activities/lib/migrate/lock.ts';
+import { checkTarget } from '../../activities/lib/migrate/preconditions.ts';
+import { withPostgres } from '../../activities/lib/postgres.ts';
+import { SONGS, makeMigrateWorld } from '../support/migrate-world.ts';
+import { makeWire } from '../support/migrate-wire.ts';
+import { failureOf, makeTestFolder } from '../support/phase-context.ts';
+
+const COLUMN = {
+  '1_a.up.sql': 'ALTER TABLE songs ADD COLUMN genre text;',
+  '1_a.down.sql': 'ALTER TABLE songs DROP COLUMN genre;',
+};
+const params = { lossyDown: true };
+
+test('a lock that another migration never gives back is not waited for without end', async () => {
+  await using world = await makeMigrateWorld({ sql: SONGS });
+  await using other = await world.session('other tool');
+  await other.query('SELECT pg_advisory_lock(4927312)');
+  const failure = await failureOf(withMigrationLock('db', world.context(), async () => 'never', 2));
+  expect(failure.message).toMatch(
+    /^Another migration of 'db' has held its lock for 2 s \(session \d+ of postgres, other tool\), expected it to be free; wait for it, or end its session \(LockHeld\)\.$/,
+  );
+});
+
+test('a lock that is gone while its session lives is noticed', async () => {
+  await using world = await makeMigrateWorld({ sql: SONGS });
+  const losing = withMigrationLock('db', world.context(), async (guard) => {
+    await guard.assertHeld();
+    await guard.connection.client.query('DISCARD ALL');
+    await guard.assertHeld();
+  });
+  expect(await failureOf(losing)).toEqual({
+    type: 'PhaseFailed',
+    message:
+      "The session that kept other migrations of 'db' away has lost its lock, expected it to stand; try again (AdvisoryLockLost).",
+  });
+});
+
+test('a transaction that stands without its history row is for a person', async () => {
+  await using world = await makeMigrateWorld({ sql: SONGS, files: COLUMN, params });
+  await world.run('inspect');
+  await world.run('apply');
+  await world.undo('apply');
+  // Somebody's trigger takes the row away as soon as it is there.
+  await world.ask(`CREATE FUNCTION countdown.eat() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM countdown.migration; RETURN NULL; END $$;
+    CREATE TRIGGER eat AFTER INSERT ON countdown.migration FOR EACH ROW EXECUTE FUNCTION countdown.eat()`);
+  await using wire = await makeWire(world.url, { delivers: true });
+  const { db } = world.targets;
+  if (db?.kind !== 'postgres') throw new Error('The world has no database.');
+  const wired = world.context({ targets: { ...world.targets, db: { ...db, port: wire.port } } });
+  expect((await failureOf(world.run('apply', wired))).message).toMatch(
+    /^The session was lost \(.+\), transaction \d+ is committed, and the history lacks its row, expected both to agree; look into countdown\.migration of 'db', then retry \(CommitUnknown\)\.$/,
+  );
+});
+
+test('a clone that is not what it was made of is refused', async () => {
+  await using world = await makeMigrateWorld({
+    sql: `${SONGS} CREATE AGGREGATE product(int) (sfunc = int4mul, stype = int, initcond = '1');`,
+    files: COLUMN,
+    params,
+  });
+  await using folder = await makeTestFolder();
+  // A pg_dump that forgets the function.
+  await writeFile(join(folder.path, 'pg_dump'), '#!/bin/sh\necho "CREATE TABLE public.songs (id bigint);"\n');
+  await chmod(join(folder.path, 'pg_dump'), 0o755);
+  const context = world.context({ secrets: { ...world.secrets, PG_BIN_DIR: folder.path } });
+  expect((await failureOf(world.run('inspect', context))).message).toMatch(
+    /^The scratch clone of 'db' is not what it was made of: - columns public songs 1 id bigint t a -; .*; and \d+ more; take what cannot be cloned out of the way, or ask for support of it \(CloneDiffers\)\.$/,
+  );
+});
+
+test('prepared transactions keep their locks for ever, so they are told before', async () => {
+  await using world = await makeMigrateWorld({ sql: SONGS });
+  // The suite's server takes none (max_prepared_transactions is 0), so their view is stood in for.
+  const failure = await failureOf(
+    withPostgres('db', world.context(), (connection) =>
+      checkTarget(
+        {
+          ...connection,
+          query: (sql, values) =>
+            sql.includes('pg_prepared_xacts')
+              ? Promise.resolve([['two-phase', 'piano', '4711']])
+              : connection.query(sql, values),
+        },
+        {},
+      ),
+    ),
+  );
+  expect(failure.message).toBe(
+    "'db' has prepared transactions, which keep their locks for ever ('two-phase' of piano, 4711 s old), expected none; COMMIT PREPARED or ROLLBACK PREPARED them (PreparedTransactions).",
+  );
+});
+
+test('a transaction that is old is told, and is no obstacle', async () => {
+  await using world = await makeMigrateWorld({ sql: SONGS });
+  const notes = await withPostgres('db', world.context(), (connection) =>
+    checkTarget(
+      {
+        ...connection,
+        query: (sql, values) =>
+          connection.query(sql.replace("interval '30 seconds'", "interval '0 seconds'"), values),
+      },
+      {},
+    ),
+  );
+  expect(notes).toEqual([]);
+  await using reports = await world.session('reports');
+  await reports.query('BEGIN; SELECT 1');
+  const told = await withPostgres('db', world.context(), (connection) =>
+    checkTarget(
+      {
+        ...connection,
+        query: (sql, values) =>
+          connection.query(sql.replace("interval '30 seconds'", "interval '0 seconds'"), values),
+      },
+      {},
+    ),
+  );
+  expect(told).toEqual([
+    expect.stringMatching(
+      /^session \d+ of postgres \(reports\) is in a transaction for \d+ s, idle in transaction$/,
+    ),
+  ]);
+});
