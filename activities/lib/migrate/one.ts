@@ -46,6 +46,8 @@ export async function asUser(
     `RESET ALL; SET client_min_messages = warning; SET idle_in_transaction_session_timeout = 60000;
      SET statement_timeout = ${statementTimeoutMs}; SET lock_timeout = ${lockTimeoutMs}`,
   );
+  // A cut socket ends the statement, as it does in every other session of ours.
+  await connection.client.query('SET client_connection_check_interval = 1000').catch(() => undefined);
 }
 
 function lockTimeoutOf({ isTransactional }: Script, { lockTimeoutMs }: MigrateParams): number {

@@ -167,5 +167,5 @@ async function lookAround(
 
 function blocker([pid, user, app, state, age, query]: (string | null)[]): string {
   const program = app === null || app === '' ? '' : ` (${app})`;
-  return `session ${pid} of ${user}${program}, ${state} for ${age ?? '?'} s: ${query}`;
+  return `session ${pid} of ${user}${program}, ${state ?? 'busy'} for ${age ?? '?'} s: ${query}`;
 }
