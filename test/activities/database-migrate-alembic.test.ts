@@ -59,9 +59,9 @@ test(
 );
 
 test(
-  'while others hold a lock it is started again, and they are named; an index that was broken off is made again',
+  'while others hold a lock it is started again, and they are named',
   async () => {
-    await using world = await makeWorld(REVISIONS.slice(0, 2), { params: { lockTries: 30 } });
+    await using world = await makeWorld(REVISIONS.slice(0, 1), { params: { lockTries: 30 } });
     await world.run('inspect');
     await using reports = await world.session('reports');
     await reports.query('BEGIN; SELECT count(*) FROM songs');
@@ -119,6 +119,33 @@ test(
     expect((await failureOf(world.run('inspect'))).message).toMatch(
       /^The downgrade of a1b2c3d4e5f6 does not bring back what was there before: \+ columns public songs 4 genre text f "default", .*\(DownDiffers\)\.$/,
     );
+  },
+  TEST_MS,
+);
+
+test(
+  'an index that its broken start left invalid is dropped and made again',
+  async () => {
+    const alone = { ...REVISIONS[1]!, down: null };
+    await using world = await makeWorld([alone], { params: { lockTries: 30 } });
+    await world.run('inspect');
+    await using writer = await world.session('writer');
+    // CREATE INDEX CONCURRENTLY waits for it, for longer than its lock timeout.
+    await writer.query('BEGIN; UPDATE songs SET title = title WHERE id = 1');
+    const context = world.context();
+    const applying = world.run('apply', context);
+    const state = () =>
+      world.ask(`SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('songs_title')`);
+    // The first start has ended, and its index is there and invalid.
+    await expect
+      .poll(() => context.told.map(({ detail }) => detail), { timeout: 30_000, interval: 20 })
+      .toContainEqual(expect.stringMatching(/^waits for session \d+ of postgres \(writer\)/));
+    expect(await state()).toEqual([{ indisvalid: false }]);
+    await writer.query('COMMIT');
+    const { output } = await applying;
+    expect(await state()).toEqual([{ indisvalid: true }]);
+    expect(Number(output?.['lockTriesUsed'])).toBeGreaterThan(0);
+    expect(await world.run('verify')).toMatchObject({ verdict: 'pass' });
   },
   TEST_MS,
 );
