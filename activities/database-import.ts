@@ -9,18 +9,12 @@
  *   switch       source held → target held                                                           undo: source held
  */
 import { makeBackup } from './lib/backup.ts';
-import { copyRows, copyState, createTables, dropTables, finishTables } from './lib/copy-rows.ts';
+import { copyRows, copyState, finishTables, prepareTables, takeBack } from './lib/copy-rows.ts';
 import { fail, failureType } from './lib/fail.ts';
 import { takeOver } from './lib/fence.ts';
-import {
-  assertMapping,
-  checkIntegrity,
-  checkTarget,
-  digestSource,
-  openImportSwitch,
-  openMapped,
-  profileCells,
-} from './lib/import-source.ts';
+import { inspectImport } from './lib/import/inspect.ts';
+import { makeImportTables } from './lib/import/places.ts';
+import { digestSource, markSource, openApproved, openImportSwitch } from './lib/import-source.ts';
 import type { ImportParams } from './lib/import-source.ts';
 import { withPostgres } from './lib/postgres.ts';
 import { verifyImport } from './lib/verify-import.ts';
@@ -34,33 +28,7 @@ const DROP_TRIES = 5;
 const DROP_RETRY_MS = 500;
 
 const inspect: PhaseActivities<ImportParams> = {
-  async run(params, context) {
-    const client = await openImportSwitch(params, context);
-    const { value } = await client.read();
-    if (value !== client.source) {
-      throw fail(
-        'PreconditionFailed',
-        `Switch '${params.switch}' says '${value}', expected '${client.source}': the application is not on the source; set it back first.`,
-      );
-    }
-    const mapped = await openMapped(params, context);
-    using source = mapped.source;
-    await checkIntegrity(source, context.signal);
-    await withPostgres(params.target, context, checkTarget);
-    const { rows, cells } = await profileCells(mapped, params, context);
-    const tables = mapped.mapping.tables.length;
-    return {
-      verdict: 'pass',
-      summary: `${tables} tables, ${rows} rows, ${cells} cells can be carried exactly`,
-      output: { tables, rows, cells, startValue: value, mappingDigest: mapped.mapping.digest },
-      binds: {
-        schema: mapped.schema.digest,
-        mapping: mapped.mapping.digest,
-        targetEmpty: true,
-        switch: value,
-      },
-    };
-  },
+  run: inspectImport,
 };
 
 const backup: PhaseActivities<ImportParams> = {
@@ -153,32 +121,33 @@ const copy: PhaseActivities<ImportParams> = {
         `Switch '${params.switch}' says '${value}', expected '${client.sourceHeld}': rows can only be copied while writes are held.`,
       );
     }
-    const { source: opened, mapping } = await openMapped(params, context);
-    using source = opened;
-    assertMapping(params, context, mapping);
-    const owner = { run: context.run, step: params.step };
     return await withPostgres(params.target, context, async (connection) => {
       await takeOver(connection, context);
-      await createTables(connection, context, { owner, mapping });
-      const rowsTotal = Number(context.outputs[`${params.step}/inspect`]?.['rows'] ?? 0);
-      const rowsCopied = await copyRows(connection, context, {
-        owner,
-        mapping,
-        source,
-        chunkRows: params.chunkRows,
-        rowsTotal,
-      });
-      await finishTables(connection, context, { owner, mapping });
-      return { verdict: 'pass', ...copied(rowsCopied, mapping.tables.length) };
+      await makeImportTables(connection);
+      const { source: opened, mapping } = await openApproved(params, context, connection);
+      using source = opened;
+      const owner = { run: context.run, step: params.step };
+      const inspected = context.outputs[`${params.step}/inspect`] ?? {};
+      const replaces = Array.isArray(inspected['replaces']) ? inspected['replaces'].map(String) : [];
+      const work = { owner, mapping, replaces };
+      await prepareTables(connection, context, work);
+      const rowsTotal = Number(inspected['rows'] ?? 0);
+      const { chunkRows } = params;
+      const rowsCopied = await copyRows(connection, context, { ...work, source, chunkRows, rowsTotal });
+      await finishTables(connection, context, work);
+      const { created } = await copyState(connection, owner);
+      return { verdict: 'pass', ...copied(rowsCopied, { made: created, tables: mapping.tables.length }) };
     });
   },
 
   async probe(params, context) {
     return await withPostgres(params.target, context, async (connection) => {
       await takeOver(connection, context);
+      await makeImportTables(connection);
       const state = await copyState(connection, { run: context.run, step: params.step });
-      if (state.created === 0) return { answer: 'no', summary: 'no table was made' };
-      if (state.complete) return { answer: 'yes', ...copied(state.rows, state.created) };
+      if (!state.begun) return { answer: 'no', summary: 'no table was made or filled' };
+      if (state.complete)
+        return { answer: 'yes', ...copied(state.rows, { made: state.created, tables: state.created }) };
       return { answer: 'partly', summary: `${state.created} tables, ${state.rows} rows so far` };
     });
   },
@@ -195,13 +164,11 @@ const copy: PhaseActivities<ImportParams> = {
     }
     return await withPostgres(params.target, context, async (connection) => {
       await takeOver(connection, context);
+      await makeImportTables(connection);
       for (let turn = 1; ; turn += 1) {
         try {
-          const dropped = await dropTables(connection, context, { run: context.run, step: params.step });
-          return {
-            verdict: 'pass',
-            summary: dropped === 0 ? 'there was no table to drop' : `${dropped} tables dropped`,
-          };
+          const owner = { run: context.run, step: params.step };
+          return { verdict: 'pass', summary: await takeBack(connection, context, owner) };
         } catch (error) {
           if (!isLocked(error) || turn === DROP_TRIES) throw undropped(params, error);
           await pause(DROP_RETRY_MS, context.signal);
@@ -211,8 +178,11 @@ const copy: PhaseActivities<ImportParams> = {
   },
 };
 
-function copied(rowsCopied: number, tablesCreated: number) {
-  return { summary: `${rowsCopied} rows in ${tablesCreated} tables`, output: { rowsCopied, tablesCreated } };
+function copied(rowsCopied: number, { made, tables }: { made: number; tables: number }) {
+  return {
+    summary: `${rowsCopied} rows in ${tables === 0 ? 'tables that were there' : `${tables} tables`}`,
+    output: { rowsCopied, tablesCreated: made },
+  };
 }
 
 function isLocked(error: unknown): boolean {
@@ -242,6 +212,7 @@ const verify: PhaseActivities<ImportParams> = {
 const switchOver: PhaseActivities<ImportParams> = {
   async run(params, context) {
     const client = await openImportSwitch(params, context);
+    await assertUnchanged(params, context);
     await client.set({ to: client.targetHeld, from: [client.sourceHeld] });
     return {
       verdict: 'pass',
@@ -268,6 +239,19 @@ const switchOver: PhaseActivities<ImportParams> = {
     return { verdict: 'pass', summary: `${params.switch} says ${to} again` };
   },
 };
+
+/** Between the comparison and the switch nobody wrote to the source. Its marks tell at once; only if they differ all is read. */
+async function assertUnchanged(params: ImportParams, context: PhaseContext): Promise<void> {
+  const mark = context.outputs[`${params.step}/verify`]?.['sourceMark'];
+  const held = context.outputs[`${params.step}/hold-writes`]?.['sourceDigest'];
+  if (typeof held !== 'string' || mark === (await markSource(params, context))) return;
+  const now = await digestSource(params, context);
+  if (now === held) return;
+  throw fail(
+    'VerificationFailed',
+    `'${params.source}' has changed since its cells were compared (digest ${now.slice(0, 12)}, then ${held.slice(0, 12)}), expected no write while it is held; find what writes to it beside the application.`,
+  );
+}
 
 function openForWrites(params: ImportParams, value: string): never {
   throw fail(

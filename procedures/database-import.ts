@@ -14,21 +14,45 @@ import { z } from 'zod';
 import { HOUR_MS, MINUTE_MS, SECOND_MS } from './limits.ts';
 import type { Json } from './plan.ts';
 import { type DraftPhase, type PlanInput, type Procedure, callOf, targetOf } from './procedure.ts';
-import { exact, later, nameSchema } from './schema.ts';
+import { MAPPING_WORDS } from './mapping-words.ts';
+import { exact, listOr, nameSchema } from './schema.ts';
 import { setByHand } from './set-by-hand.ts';
+
+const SKIP =
+  /^(?:view|trigger|table|column|generated|check|collation|conflict|index|default|counter|foreign key) .+$/;
+const SKIP_FORM = 'what is left behind as inspect names it, such as view NAME or column TABLE.COLUMN';
 
 const params = exact({
   source: nameSchema.describe('Target of kind sqlite.'),
-  target: nameSchema.describe('Target of kind postgres; it has no tables.'),
+  target: nameSchema.describe('Target of kind postgres.'),
   switch: nameSchema.describe(
     'Target of kind switch with four values, by position: source, source held, target held, target.',
   ),
   chunkRows: z.int().min(1).max(100_000).default(5_000).describe('Rows that are copied in one transaction.'),
   reverseCapture: z.boolean().default(false).describe('Only false is supported.'),
-  mapping: later(
-    'mapping comes with a later version: types are mapped by the rules of the documentation.',
-    'take it away',
-  ),
+  schema: z
+    .enum(['auto', 'create', 'existing'])
+    .default('auto')
+    .describe('Who makes the tables: the import (create), or whoever made those that are there (existing).'),
+  mapping: z
+    .record(
+      z.string().regex(/^[^.]+\..+$/, 'a column as TABLE.COLUMN'),
+      z.enum(MAPPING_WORDS, { error: listOr(MAPPING_WORDS) }),
+    )
+    .default({})
+    .describe('What becomes of a column whose cells need a word: a type, a form of moments, or quarantine.'),
+  skip: z
+    .array(z.string().regex(SKIP, SKIP_FORM))
+    .max(1_000, 'at most 1000 lines')
+    .default([])
+    .describe(
+      'What is left behind, as inspect names it: view NAME, trigger NAME, table NAME, column TABLE.COLUMN, …',
+    ),
+  timezone: z
+    .string()
+    .regex(/^(?:UTC|[+-](?:0\d|1[0-5]):[0-5]\d)$/, 'UTC, or an offset such as +02:00')
+    .exactOptional()
+    .describe('What holds for moments that name no offset, where a column of the target wants one.'),
 });
 
 const output = z.object({
@@ -36,6 +60,10 @@ const output = z.object({
   tables: z.int(),
   rows: z.int(),
   cells: z.int(),
+  quarantined: z.int(),
+  mode: z.enum(['create', 'existing']),
+  replaces: z.array(z.string()),
+  skipped: z.array(z.string()),
   startValue: z.string(),
   mappingDigest: z.string(),
   // backup
@@ -51,6 +79,7 @@ const output = z.object({
   // verify
   cellsCompared: z.int(),
   cellsInSource: z.int(),
+  sourceMark: z.string(),
   // switch
   value: z.string(),
 });
@@ -70,8 +99,9 @@ export const databaseImport: Procedure<typeof params> = {
     }
     const values = checkTargets(input);
     if (values === undefined) return [];
-    const { source, target, switch: name, chunkRows } = input.params;
-    const call: Json = { step: input.step, source, target, switch: name, chunkRows };
+    const { source, target, switch: name } = input.params;
+    const { timezone = null, ...given } = input.params;
+    const call: Json = { step: input.step, ...given, timezone };
     const run = (phase: string) => callOf(KIND, phase, 'run', call);
     const both = (phase: string) => ({
       undo: callOf(KIND, phase, 'undo', call),
@@ -115,12 +145,13 @@ export const databaseImport: Procedure<typeof params> = {
         targets: [target, source],
         run: run('copy'),
         ...both('copy'),
-        undoTitle: `Drop the tables that it created in ${target}`,
+        undoTitle: `Take back the tables and rows that it made in ${target}`,
         byHand: {
           how:
-            `Only where ${name} says neither ${values[2]} nor ${values[3]}: in the database of ${target}, drop every table of schema ` +
-            `public with its sequences and types; there was none when the run began. Leave schema countdown as it is.`,
-          seen: `when psql lists no relation in schema public of ${target}, and the tables of ${source} are as they were.`,
+            `Only where ${name} says neither ${values[2]} nor ${values[3]}: in the database of ${target}, drop the tables that ` +
+            `countdown.created lists for this run, and move those of schema countdown_old_… back to schema public. Where it lists none, ` +
+            `empty the tables that countdown.kept lists as prepared, add the foreign keys and set the counters that it lists. Leave schema countdown as it is.`,
+          seen: `when schema public of ${target} holds what it held when the run began, and the tables of ${source} are as they were.`,
         },
         expected: { runMs: MINUTE_MS, undoMs: 10 * SECOND_MS },
         limits: { timeoutMs: 2 * HOUR_MS, attempts: 3, resumable: true },

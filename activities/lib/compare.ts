@@ -7,14 +7,17 @@
  *                                 differ are read again
  */
 import { createHash } from 'node:crypto';
-import { StringDecoder } from 'node:string_decoder';
-import { to as copyTo } from 'pg-copy-streams';
-import { CARRIERS, NULL_FIELD, unescapeField } from './cells.ts';
-import type { TargetType } from './cells.ts';
 import { fail } from './fail.ts';
+import { NULL_FIELD, carrierOf, unescapeField } from './import/encoding.ts';
+import type { Encoding } from './import/encoding.ts';
+import { Offenders, shorten } from './import/offenders.ts';
+import { placeOf } from './import/statements.ts';
+import { readTargetLines } from './import/target-lines.ts';
+import type { TargetLines } from './import/target-lines.ts';
 import type { MappedTable } from './mapping.ts';
 import type { Connection } from './postgres.ts';
-import { encodePage, offendersText, shorten } from './rows.ts';
+import { encodePage } from './rows.ts';
+import type { Quarantined } from './rows.ts';
 import { quote, readPages } from './sqlite.ts';
 import type { Source } from './sqlite.ts';
 import { breathe } from './wait.ts';
@@ -29,68 +32,85 @@ export type Comparison = {
   /** Cells of rows that stand on both sides. */
   cellsCompared: number;
   rowsSource: number;
-  /** sha256 over the digests of all chunks of the source. */
+  /** sha256 over the fields of the source. */
   digest: string;
+  /** Cells that must be kept beside the table. */
+  quarantined: Quarantined[];
   /** In words, at most DIFFERENCES_NAMED_MAX. */
   differences: string[];
   differencesTotal: number;
 };
 
-type Work = {
+export type CompareWork = {
   source: Source;
   target: Connection;
   table: MappedTable;
+  /** The relation of the target, where it is not the table itself. */
+  relation?: string;
+  /** Only so many rows of the source, from its first one on. */
+  rowsMax?: number;
   chunkRows: number;
   signal: AbortSignal;
   onRows?: (rows: number) => void;
 };
 
 /** Compares one table. Must run inside a transaction of the target that sees one snapshot. */
-export async function compareTable(work: Work): Promise<Comparison> {
+export async function compareTable(work: CompareWork): Promise<Comparison> {
   const found: Comparison = {
     cellsCompared: 0,
     rowsSource: 0,
     digest: '',
+    quarantined: [],
     differences: [],
     differencesTotal: 0,
   };
   const digest = createHash('sha256');
-  if (hasOrderedKey(work.table)) await compareInOrder(work, found, digest);
+  if (orderedKey(work.table) !== undefined) await compareInOrder(work, found, digest);
   else await compareAsBag(work, found, digest);
   found.digest = digest.digest('hex');
   return found;
 }
 
-/** Types whose order is the same in SQLite and in PostgreSQL. */
-const ORDERED: TargetType[] = ['bigint', 'text', 'bytea', 'boolean', 'date', 'numeric', 'double precision'];
+/** Encodings whose order is the same in SQLite and in PostgreSQL. */
+const ORDERED: Encoding['as'][] = [
+  'integer',
+  'text',
+  'bytes',
+  'boolean',
+  'date',
+  'numeric',
+  'real',
+  'short-real',
+];
 
-function hasOrderedKey(table: MappedTable): boolean {
-  const { primaryKey } = table.source;
-  if (primaryKey === null) return false;
-  return primaryKey.every((name) => ORDERED.includes(typeOf(table, name)));
-}
-
-function typeOf(table: MappedTable, name: string): TargetType {
-  const column = table.columns.find((one) => one.name === name);
-  if (column === undefined) throw new Error(`Table ${table.source.name} has no column ${name}.`);
-  return column.type;
+/** The columns of the primary key, where both sides have them in one order. */
+function orderedKey({ source, columns }: MappedTable): MappedTable['columns'] | undefined {
+  if (source.primaryKey === null) return undefined;
+  const keys = source.primaryKey.map((name) => columns.find((column) => column.name === name));
+  const isOrdered = keys.every((column) => {
+    if (column === undefined || column.quarantine || !ORDERED.includes(column.encoding.as)) return false;
+    // Carried in another form than SQLite sorts it.
+    if ('any' in column.encoding) return false;
+    return column.type !== 'citext';
+  });
+  return isOrdered ? keys.filter((column) => column !== undefined) : undefined;
 }
 
 async function compareInOrder(
-  work: Work,
+  work: CompareWork,
   found: Comparison,
   digest: ReturnType<typeof createHash>,
 ): Promise<void> {
-  const target = readLines(work, keyOrder(work.table));
+  const target = openTarget(work, keyOrder(work.table));
   const strays = new Strays(work.table, found);
   try {
-    for await (const source of readSource(work, 'key')) {
-      const other = await target.take(source.length);
-      const [sourceDigest, otherDigest] = [chunkDigest(source), chunkDigest(other)];
-      digest.update(sourceDigest);
+    for await (const source of readSource(work, found, 'key')) {
+      const bytes = Buffer.from(`${source.join('\n')}\n`);
+      digest.update(bytes);
       found.rowsSource += source.length;
-      if (sourceDigest === otherDigest) found.cellsCompared += source.length * work.table.columns.length;
-      else strays.match(source, other);
+      // Both sides write equal cells as equal bytes, so that most chunks need no closer look.
+      if (await target.takeEqual(bytes)) found.cellsCompared += source.length * work.table.columns.length;
+      else strays.match(source, await target.take(source.length));
       work.onRows?.(found.rowsSource);
     }
     for (
@@ -106,72 +126,48 @@ async function compareInOrder(
   strays.settle();
 }
 
-function chunkDigest(lines: string[]): string {
-  return createHash('sha256').update(lines.join('\n')).digest('hex');
-}
-
 function keyOrder(table: MappedTable): string {
-  const keys = table.source.primaryKey ?? [];
-  return keys.map((name) => quote(name) + (typeOf(table, name) === 'text' ? ' COLLATE "C"' : '')).join(', ');
+  return (orderedKey(table) ?? [])
+    .map(({ target, encoding }) => quote(target) + (encoding.as === 'text' ? ' COLLATE "C"' : ''))
+    .join(', ');
 }
 
 /** The lines of the source, page by page. A cell that cannot be carried ends it: no comparison could be exact. */
-async function* readSource(work: Work, order: 'key' | 'storage'): AsyncGenerator<string[]> {
-  const pages = readPages(work.source, work.table.source, {
-    order,
-    rowsMax: work.chunkRows,
-    signal: work.signal,
-  });
+async function* readSource(
+  work: CompareWork,
+  found: Comparison,
+  order: 'key' | 'storage',
+): AsyncGenerator<string[]> {
+  const rowsMax = Math.min(work.chunkRows, work.rowsMax ?? work.chunkRows);
+  const pages = readPages(work.source, work.table.source, { order, rowsMax, signal: work.signal });
+  let rows = 0;
   for await (const page of pages) {
-    const { lines, offenders, offendersTotal } = encodePage(work.source, work.table, page);
-    if (offendersTotal > 0) {
+    const offenders = new Offenders();
+    const { lines, quarantined } = encodePage(work.source, work.table, page, offenders);
+    if (offenders.total > 0) {
       throw fail(
         'VerificationFailed',
-        `'${work.source.name}' holds what cannot be compared: ${offendersText(offenders, offendersTotal)}.`,
+        `'${work.source.name}' holds what cannot be compared: ${offenders.text()}.`,
       );
     }
+    found.quarantined.push(...quarantined);
     yield lines;
+    rows += lines.length;
+    if (work.rowsMax !== undefined && rows >= work.rowsMax) return;
   }
 }
 
-type Lines = { take(count: number): Promise<string[]>; close(): void };
-
-/** The lines of the target by COPY OUT, as the source would have written them. */
-function readLines(work: Work, order: string): Lines {
+/** The lines of the target, as the source would have written them. */
+function openTarget(work: CompareWork, order: string): TargetLines {
   const { table } = work;
-  const columns = table.columns.map((column) => quote(column.name)).join(', ');
-  const sql = `SELECT ${columns} FROM public.${quote(table.source.name)}${order === '' ? '' : ` ORDER BY ${order}`}`;
-  const stream = work.target.client.query(copyTo(`COPY (${sql}) TO STDOUT`));
-  const chunks = stream[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
-  const normalize = normalizer(table);
-  const decoder = new StringDecoder('utf8');
-  let lines: string[] = [];
-  let place = 0;
-  let open = '';
-  const fill = async (): Promise<boolean> => {
-    const { done, value } = await chunks.next();
-    if (done === true) return false;
-    const parts = (open + decoder.write(value)).split('\n');
-    open = parts.pop() ?? '';
-    lines = place >= lines.length ? parts : [...lines.slice(place), ...parts];
-    place = 0;
-    return true;
-  };
-  return {
-    async take(count) {
-      while (lines.length - place < count && (await fill())) work.signal.throwIfAborted();
-      const taken = lines.slice(place, place + count);
-      place += taken.length;
-      return normalize === undefined ? taken : taken.map(normalize);
-    },
-    // Only an error leaves lines unread; the session is closed after it.
-    close: () => void (stream.readableEnded || stream.destroy()),
-  };
+  const columns = table.columns.map((column) => quote(column.target)).join(', ');
+  const sql = `SELECT ${columns} FROM ${work.relation ?? placeOf(table)}${order === '' ? '' : ` ORDER BY ${order}`}`;
+  return readTargetLines(work.target, sql, { signal: work.signal, normalize: normalizer(table) });
 }
 
 /** Makes a line of PostgreSQL the line that the source has for equal cells; undefined where they are the same. */
 function normalizer(table: MappedTable): ((line: string) => string) | undefined {
-  const fields = table.columns.map((column) => CARRIERS[column.type].normalize);
+  const fields = table.columns.map(({ encoding }) => carrierOf(encoding).normalize);
   if (fields.every((field) => field === undefined)) return undefined;
   return (line) =>
     line
@@ -184,13 +180,15 @@ function normalizer(table: MappedTable): ((line: string) => string) | undefined 
 class Strays {
   readonly #table: MappedTable;
   readonly #found: Comparison;
+  readonly #tell: (difference: string) => void;
   readonly #keys: number[];
   readonly #source = new Map<string, string>();
   readonly #target = new Map<string, string>();
 
-  constructor(table: MappedTable, found: Comparison) {
+  constructor(table: MappedTable, found: Comparison, tell = (text: string): void => note(found, text)) {
     this.#table = table;
     this.#found = found;
+    this.#tell = tell;
     this.#keys = (table.source.primaryKey ?? []).map((name) =>
       table.columns.findIndex((column) => column.name === name),
     );
@@ -212,8 +210,8 @@ class Strays {
 
   /** Whoever has no partner now gets none. */
   settle(): void {
-    for (const key of this.#source.keys()) note(this.#found, `${this.#label(key)} is missing in the target`);
-    for (const key of this.#target.keys()) note(this.#found, `${this.#label(key)} is in the target only`);
+    for (const key of this.#source.keys()) this.#tell(`${this.#label(key)} is missing in the target`);
+    for (const key of this.#target.keys()) this.#tell(`${this.#label(key)} is in the target only`);
     this.#source.clear();
     this.#target.clear();
   }
@@ -233,8 +231,7 @@ class Strays {
     const [mine, theirs] = [line.split('\t'), other.split('\t')];
     for (const [place, column] of this.#table.columns.entries()) {
       if (mine[place] === theirs[place]) continue;
-      note(
-        this.#found,
+      this.#tell(
         `${this.#label(key)} ${column.name}: source ${show(mine[place])}, target ${show(theirs[place])}`,
       );
     }
@@ -283,13 +280,13 @@ function bucketOf(hash: Buffer): number {
 }
 
 async function compareAsBag(
-  work: Work,
+  work: CompareWork,
   found: Comparison,
   digest: ReturnType<typeof createHash>,
 ): Promise<void> {
   const [source, target] = [new Bag(), new Bag()];
   let rowsTarget = 0;
-  for await (const lines of readSource(work, 'storage')) {
+  for await (const lines of readSource(work, found, 'storage')) {
     for (const line of lines) source.add(line);
     found.rowsSource += lines.length;
     work.onRows?.(found.rowsSource);
@@ -305,8 +302,8 @@ async function compareAsBag(
   found.cellsCompared += paired * work.table.columns.length;
 }
 
-async function* readTarget(work: Work): AsyncGenerator<string[]> {
-  const lines = readLines(work, '');
+async function* readTarget(work: CompareWork): AsyncGenerator<string[]> {
+  const lines = openTarget(work, '');
   try {
     for (;;) {
       const taken = await lines.take(work.chunkRows);
@@ -319,7 +316,8 @@ async function* readTarget(work: Work): AsyncGenerator<string[]> {
   }
 }
 
-async function nameStrayRows(work: Work, found: Comparison, buckets: Set<number>): Promise<void> {
+/** Reads the rows of groups that differ again, and names what stands on one side only, by key where there is one. */
+async function nameStrayRows(work: CompareWork, found: Comparison, buckets: Set<number>): Promise<void> {
   const balance = new Map<string, number>();
   const count = (line: string, by: number): void => {
     if (!buckets.has(bucketOf(createHash('sha256').update(line).digest()))) return;
@@ -327,15 +325,23 @@ async function nameStrayRows(work: Work, found: Comparison, buckets: Set<number>
     if (now === 0) balance.delete(line);
     else if (balance.size < STRAYS_MAX || balance.has(line)) balance.set(line, now);
   };
-  for await (const lines of readSource(work, 'storage')) for (const line of lines) count(line, 1);
+  const again: Comparison = { ...found, quarantined: [] };
+  for await (const lines of readSource(work, again, 'storage')) for (const line of lines) count(line, 1);
   for await (const lines of readTarget(work)) for (const line of lines) count(line, -1);
+  // Sums differed, so a difference there is, even where too many rows hid which.
+  if (balance.size === 0)
+    return note(found, `${work.table.source.name} differs in ${buckets.size} of ${BUCKETS} groups of rows`);
+  if (work.table.source.primaryKey !== null) {
+    const strays = new Strays(work.table, { ...found, cellsCompared: 0 }, (text) => note(found, text));
+    const of = (sign: number): string[] =>
+      [...balance].filter(([, by]) => Math.sign(by) === sign).map(([line]) => line);
+    strays.match(of(1), of(-1));
+    return strays.settle();
+  }
   for (const [line, by] of balance) {
     const cells = line.split('\t').map((field, place) => `${work.table.columns[place]?.name}=${show(field)}`);
     const side = by > 0 ? 'is missing in the target' : 'is in the target only';
     for (let times = Math.abs(by); times > 0; times -= 1)
       note(found, `${work.table.source.name} (${cells.join(', ')}) ${side}`);
   }
-  // Sums differed, so a difference there is, even where too many rows hid which.
-  if (balance.size === 0)
-    note(found, `${work.table.source.name} differs in ${buckets.size} of ${BUCKETS} groups of rows`);
 }

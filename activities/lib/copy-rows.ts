@@ -1,30 +1,47 @@
 /**
  * The rows of a source into empty tables: chunks by COPY, and beside each chunk, in the same transaction and under the
- * fence, how far it got. So the copy goes on where it stopped, whoever does it.
+ * fence, how far it got. So the copy goes on where it stopped, whoever does it. While PostgreSQL takes one chunk the next
+ * is read and encoded.
  */
-import { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { from as copyFrom } from 'pg-copy-streams';
 import type { PhaseContext } from '../phase.ts';
 import { fail } from './fail.ts';
 import { fenced } from './fence.ts';
-import { createStatements, finishStatements } from './mapping.ts';
+import { emptyExisting, finishExisting, isPrepared, prepareExisting } from './import/existing-tables.ts';
+import { Offenders } from './import/offenders.ts';
+import type { Owner } from './import/places.ts';
+import { createStatements, finishStatements, placeOf } from './import/statements.ts';
+import { swapBack, swapIn, swapSchemas } from './import/swap.ts';
 import type { MappedTable, Mapping } from './mapping.ts';
 import type { Connection } from './postgres.ts';
-import { encodePage, offendersText } from './rows.ts';
+import { encodePage } from './rows.ts';
+import type { Encoded } from './rows.ts';
 import { quote, readPages } from './sqlite.ts';
 import type { Cell, Source } from './sqlite.ts';
-
-/** Who copies: checkpoints belong to a step of a run. */
-export type CopyOwner = { run: number; step: string };
 
 /** The checkpoint that says that everything is done. */
 const ALL = 'all';
 
-export type CopyState = { created: number; rows: number; complete: boolean };
+export type CopyState = {
+  /** Tables were made or prepared. */
+  begun: boolean;
+  /** Tables that it made. */
+  created: number;
+  rows: number;
+  complete: boolean;
+};
+
+/** What is copied where. */
+export type CopyWork = {
+  owner: Owner;
+  mapping: Mapping;
+  /** Tables of schema public in whose place new ones are put. */
+  replaces: readonly string[];
+};
 
 /** How far the copy of this step got. */
-export async function copyState(connection: Connection, owner: CopyOwner): Promise<CopyState> {
+export async function copyState(connection: Connection, owner: Owner): Promise<CopyState> {
   const [created] = await connection.query(
     'SELECT count(*) FROM countdown.created WHERE run = $1 AND step = $2',
     [owner.run, owner.step],
@@ -34,76 +51,137 @@ export async function copyState(connection: Connection, owner: CopyOwner): Promi
     [owner.run, owner.step],
   );
   return {
+    begun: Number(created?.[0] ?? 0) > 0 || (await isPrepared(connection, owner)),
     created: Number(created?.[0] ?? 0),
     rows: Number(copied?.[0] ?? 0),
     complete: copied?.[1] === 't',
   };
 }
 
-/** Makes the tables once, and notes each with its id, so that undo drops these and no others. */
-export async function createTables(
+/** Makes the tables once, or prepares those that are there. Each made is noted with its id, so that undo drops no others. */
+export async function prepareTables(
   connection: Connection,
   context: PhaseContext,
-  { owner, mapping }: { owner: CopyOwner; mapping: Mapping },
+  { owner, mapping, replaces }: CopyWork,
 ): Promise<void> {
+  if (mapping.mode === 'existing') return await prepareExisting(connection, context, { owner, mapping });
   if ((await copyState(connection, owner)).created > 0) return;
+  const schema = loadSchema(owner, replaces);
   await fenced(connection, context, async () => {
-    for (const { table, sql } of createStatements(mapping)) {
+    if (schema !== 'public') await connection.query(`CREATE SCHEMA ${quote(schema)}`);
+    for (const { table, sql } of createStatements(mapping, schema)) {
       await connection.query(sql);
       await connection.query(
         `INSERT INTO countdown.created (run, step, name, id)
-         SELECT $1, $2, c.relname, c.oid FROM pg_class c WHERE c.relname = $3 AND c.relnamespace = 'public'::regnamespace`,
-        [owner.run, owner.step, table],
+         SELECT $1, $2, c.relname, c.oid FROM pg_class c WHERE c.relname = $3 AND c.relnamespace = $4::regnamespace`,
+        [owner.run, owner.step, table, quote(schema)],
       );
     }
   });
+}
+
+/** New tables are loaded where they will stand, unless others stand there. */
+function loadSchema(owner: Owner, replaces: readonly string[]): string {
+  return replaces.length === 0 ? 'public' : swapSchemas(owner).fresh;
 }
 
 /** Copies what is not yet copied. Gives the rows copied by all attempts together. */
 export async function copyRows(
   connection: Connection,
   context: PhaseContext,
-  input: { owner: CopyOwner; mapping: Mapping; source: Source; chunkRows: number; rowsTotal: number },
+  input: CopyWork & { source: Source; chunkRows: number; rowsTotal: number },
 ): Promise<number> {
-  let rows = (await copyState(connection, input.owner)).rows;
+  const { owner, source } = input;
+  let rows = (await copyState(connection, owner)).rows;
   for (const table of input.mapping.tables) {
-    const done = await readCheckpoint(connection, input.owner, table);
+    const done = await readCheckpoint(connection, owner, table);
     if (done.done) continue;
-    const pages = readPages(input.source, table.source, {
+    const place = placeOf(table, loadSchema(owner, input.replaces));
+    const pages = readPages(source, table.source, {
       order: 'storage',
       rowsMax: input.chunkRows,
       signal: context.signal,
       ...(done.lastKey === undefined ? {} : { after: done.lastKey }),
     });
-    for await (const page of pages) {
-      const { lines, offenders, offendersTotal } = encodePage(input.source, table, page);
-      if (offendersTotal > 0)
-        throw fail('VerificationFailed', refusal(input.source, offenders, offendersTotal));
-      await fenced(connection, context, async () => {
-        await copyLines(connection, table, lines);
-        await saveCheckpoint(connection, input.owner, { table, lastKey: page.lastKey, rows: lines.length });
-      });
-      rows += lines.length;
-      context.progress({ done: rows, total: input.rowsTotal, unit: 'rows', detail: table.source.name });
+    let chunk: Chunk | undefined;
+    try {
+      for await (const page of pages) {
+        const offenders = new Offenders();
+        const encoded = encodePage(source, table, page, offenders);
+        await chunk?.stored;
+        if (offenders.total > 0) throw fail('VerificationFailed', refusal(source, offenders));
+        rows += encoded.lines.length;
+        const progress = { done: rows, total: input.rowsTotal, unit: 'rows', detail: table.source.name };
+        chunk = storeChunk(connection, context, { owner, table, place, encoded, lastKey: page.lastKey });
+        const { stored } = chunk;
+        chunk.stored = stored.then(() => context.progress(progress));
+        chunk.stored.catch(() => undefined);
+        await chunk.sent;
+      }
+      await chunk?.stored;
+    } catch (error) {
+      // The session can be used again only when the chunk under way has ended.
+      await chunk?.stored.catch(() => undefined);
+      throw error;
     }
     await fenced(connection, context, () =>
-      saveCheckpoint(connection, input.owner, { table, rows: 0, done: true }),
+      saveCheckpoint(connection, owner, { table, rows: 0, done: true }),
     );
   }
   return rows;
 }
 
-function refusal(source: Source, offenders: Parameters<typeof offendersText>[0], total: number): string {
-  const cells = total === 1 ? '1 cell' : `${total} cells`;
-  return `${cells} of '${source.name}' cannot be carried exactly: ${offendersText(offenders, total)}. Correct them in the source and run again.`;
+function refusal(source: Source, offenders: Offenders): string {
+  const cells = offenders.total === 1 ? '1 cell' : `${offenders.total} cells`;
+  return `${cells} of '${source.name}' cannot be carried exactly: ${offenders.text()}. Correct them in the source and run again.`;
 }
 
-async function copyLines(connection: Connection, table: MappedTable, lines: string[]): Promise<void> {
-  const columns = table.columns.map((column) => quote(column.name)).join(', ');
-  const stream = connection.client.query(
-    copyFrom(`COPY public.${quote(table.source.name)} (${columns}) FROM STDIN`),
-  );
-  Readable.from([Buffer.from(`${lines.join('\n')}\n`)]).pipe(stream);
+/** A chunk on its way: its rows are with the server, and it is stored. */
+type Chunk = { sent: Promise<void>; stored: Promise<void> };
+
+function storeChunk(
+  connection: Connection,
+  context: PhaseContext,
+  at: { owner: Owner; table: MappedTable; place: string; encoded: Encoded; lastKey: Cell[] },
+): Chunk {
+  const sent = Promise.withResolvers<void>();
+  const stored = fenced(connection, context, async () => {
+    await copyLines(connection, at, sent.resolve);
+    await saveQuarantine(connection, at.owner, at.encoded.quarantined);
+    await saveCheckpoint(connection, at.owner, {
+      table: at.table,
+      lastKey: at.lastKey,
+      rows: at.encoded.lines.length,
+    });
+  }).finally(sent.resolve);
+  return { sent: sent.promise, stored };
+}
+
+async function copyLines(
+  connection: Connection,
+  { table, place, encoded }: { table: MappedTable; place: string; encoded: Encoded },
+  onSent: () => void,
+): Promise<void> {
+  const { lines } = encoded;
+  const copied = table.columns.map(({ computed }) => !computed);
+  const columns = table.columns
+    .filter((_, at) => copied[at])
+    .map((column) => quote(column.target))
+    .join(', ');
+  const whole = copied.every(Boolean);
+  const text = whole
+    ? lines.join('\n')
+    : lines
+        .map((line) =>
+          line
+            .split('\t')
+            .filter((_, at) => copied[at])
+            .join('\t'),
+        )
+        .join('\n');
+  const stream = connection.client.query(copyFrom(`COPY ${place} (${columns}) FROM STDIN`));
+  stream.write(`${text}\n`, () => onSent());
+  stream.end();
   await finished(stream);
   if (stream.rowCount !== lines.length) {
     throw fail(
@@ -113,19 +191,44 @@ async function copyLines(connection: Connection, table: MappedTable, lines: stri
   }
 }
 
-/** Indexes, keys, counters and foreign keys, each once. */
+async function saveQuarantine(
+  connection: Connection,
+  owner: Owner,
+  cells: Encoded['quarantined'],
+): Promise<void> {
+  for (const cell of cells) {
+    await connection.query(
+      `INSERT INTO countdown.quarantine (run, step, "table", "row", "column", class, value)
+       VALUES ($1, $2, $3, $4, $5, $6, decode($7, 'hex')) ON CONFLICT DO NOTHING`,
+      [
+        owner.run,
+        owner.step,
+        cell.table,
+        cell.row,
+        cell.column,
+        cell.class,
+        Buffer.from(cell.value).toString('hex'),
+      ],
+    );
+  }
+}
+
+/** Indexes, keys, counters and foreign keys, each once; then the tables stand where they belong. */
 export async function finishTables(
   connection: Connection,
   context: PhaseContext,
-  { owner, mapping }: { owner: CopyOwner; mapping: Mapping },
+  { owner, mapping, replaces }: CopyWork,
 ): Promise<void> {
-  const statements = finishStatements(mapping);
+  const statements =
+    mapping.mode === 'existing'
+      ? await finishExisting(connection, { owner, mapping })
+      : finishStatements(mapping, loadSchema(owner, replaces));
   const finishedItems = await connection.query(
     `SELECT item FROM countdown.checkpoint WHERE run = $1 AND step = $2 AND item LIKE 'statement:%'`,
     [owner.run, owner.step],
   );
   const known = new Set(finishedItems.map(([item]) => item));
-  for (const [place, sql] of statements.entries()) {
+  for (const [place, { sql }] of statements.entries()) {
     const item = `statement:${place}`;
     if (known.has(item)) continue;
     context.progress({ done: place, total: statements.length, unit: 'statements', detail: sql.slice(0, 80) });
@@ -134,41 +237,38 @@ export async function finishTables(
       await saveItem(connection, owner, { item, lastKey: null, rows: 0, done: true });
     });
   }
+  await swapIn(connection, context, { owner, mapping, replaces });
   await fenced(connection, context, () =>
     saveItem(connection, owner, { item: ALL, lastKey: null, rows: 0, done: true }),
   );
 }
 
-/** Drops the tables that this step made, and forgets how far it got. Gives the number dropped. */
-export async function dropTables(
-  connection: Connection,
-  context: PhaseContext,
-  owner: CopyOwner,
-): Promise<number> {
+/** Takes back what this step did to the target's tables, and forgets how far it got. Gives what it did in words. */
+export async function takeBack(connection: Connection, context: PhaseContext, owner: Owner): Promise<string> {
   return await fenced(connection, context, async () => {
     const own = await connection.query(
-      `SELECT c.relname FROM countdown.created m JOIN pg_class c ON c.oid = m.id AND c.relname = m.name AND c.relkind = 'r'
-       WHERE m.run = $1 AND m.step = $2 AND c.relnamespace = 'public'::regnamespace ORDER BY 1`,
-      [owner.run, owner.step],
+      `SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM countdown.created m
+       JOIN pg_class c ON c.oid = m.id AND c.relname = m.name AND c.relkind = 'r' JOIN pg_namespace n ON n.oid = c.relnamespace
+       WHERE m.run = $1 AND m.step = $2 AND n.nspname IN ('public', $3) ORDER BY 1`,
+      [owner.run, owner.step, swapSchemas(owner).fresh],
     );
-    if (own.length > 0) {
-      await connection.query(`DROP TABLE ${own.map(([name]) => `public.${quote(name ?? '')}`).join(', ')}`);
+    if (own.length > 0) await connection.query(`DROP TABLE ${own.map(([name]) => name).join(', ')}`);
+    await swapBack(connection, owner);
+    const emptied = await emptyExisting(connection, owner);
+    for (const table of ['created', 'checkpoint', 'quarantine']) {
+      await connection.query(`DELETE FROM countdown.${table} WHERE run = $1 AND step = $2`, [
+        owner.run,
+        owner.step,
+      ]);
     }
-    await connection.query('DELETE FROM countdown.created WHERE run = $1 AND step = $2', [
-      owner.run,
-      owner.step,
-    ]);
-    await connection.query('DELETE FROM countdown.checkpoint WHERE run = $1 AND step = $2', [
-      owner.run,
-      owner.step,
-    ]);
-    return own.length;
+    if (emptied > 0) return `${emptied} tables emptied`;
+    return own.length === 0 ? 'there was no table to drop' : `${own.length} tables dropped`;
   });
 }
 
 async function readCheckpoint(
   connection: Connection,
-  owner: CopyOwner,
+  owner: Owner,
   table: MappedTable,
 ): Promise<{ done: boolean; lastKey?: Cell[] }> {
   const [row] = await connection.query(
@@ -184,7 +284,7 @@ async function readCheckpoint(
 
 async function saveCheckpoint(
   connection: Connection,
-  owner: CopyOwner,
+  owner: Owner,
   at: { table: MappedTable; lastKey?: Cell[]; rows: number; done?: boolean },
 ): Promise<void> {
   const lastKey = at.lastKey === undefined ? null : formatKey(at.lastKey);
@@ -198,7 +298,7 @@ async function saveCheckpoint(
 
 async function saveItem(
   connection: Connection,
-  owner: CopyOwner,
+  owner: Owner,
   at: { item: string; lastKey: string | null; rows: number; done: boolean },
 ): Promise<void> {
   await connection.query(

@@ -1,32 +1,67 @@
 /**
- * The mapping: each table of the source as it will stand in PostgreSQL. Names are kept exactly. It is a pure function of
- * the schema and of one look at each column of moments (does its first cell carry an offset?), so `copy` and `verify`
- * make it again and compare its digest with the one that was approved.
+ * The mapping: each table of the source as it stands in PostgreSQL. It follows from the schema of the source, the
+ * step's own lines, the catalog of a target that has tables already, and the classes of cells in columns whose declared
+ * type says nothing; so `copy` and `verify` make it again and compare its digest with the one that was approved.
  */
 import { createHash } from 'node:crypto';
-import { DatabaseSync } from 'node:sqlite';
-import { CARRIERS, carriesOffset, typeFor } from './cells.ts';
-import type { TargetType } from './cells.ts';
-import { quote } from './sqlite.ts';
+import { defaultFor } from './import/defaults.ts';
+import type { Encoding } from './import/encoding.ts';
+import { matchTables } from './import/match-target.ts';
+import { carriesOffset } from './import/moments.ts';
+import { leave } from './import/remarks.ts';
+import type { MappingOptions, Remarks } from './import/remarks.ts';
+import { declaredRule, momentRule, observedRule, wordRule } from './import/rules.ts';
+import type { Rule, StorageClass } from './import/rules.ts';
+import type { TargetTable } from './import/target-schema.ts';
+import { quote, runAside, whenFree } from './sqlite.ts';
 import type { Cell, Source } from './sqlite.ts';
 import type { SourceColumn, SourceSchema, SourceTable } from './sqlite-schema.ts';
 
 export type MappedColumn = {
+  /** In the source. */
   name: string;
-  type: TargetType;
+  /** In the target. */
+  target: string;
+  type: string;
+  encoding: Encoding;
   notNull: boolean;
   /** An SQL expression; null for none. */
   defaultSql: string | null;
+  /** A cell that cannot be carried stays NULL and is kept beside the table. */
+  quarantine: boolean;
+  /** PostgreSQL computes it: it is compared, but not copied. */
+  computed: boolean;
 };
 
-export type MappedTable = { source: SourceTable; columns: MappedColumn[] };
+export type MappedTable = {
+  source: SourceTable;
+  /** Its name in schema public of the target. */
+  target: string;
+  columns: MappedColumn[];
+};
+
+/** `create`: the import makes the tables. `existing`: they are there, and stay as they are. */
+export type SchemaMode = 'create' | 'existing';
 
 export type Mapping = {
+  mode: SchemaMode;
   tables: MappedTable[];
-  /** What cannot be carried, each in words. */
+  /** What cannot be carried, each in words with what would allow it. */
   refused: string[];
+  /** What is left behind because the step says so, or because the target's own schema decides it. */
+  skipped: string[];
+  /** What people should know of it. */
+  notes: string[];
   /** sha256 of the mapping as data. */
   digest: string;
+};
+
+export type MappingInput = MappingOptions & {
+  source: Source;
+  schema: SourceSchema;
+  /** Tables of the target that stay as they are; null where the import makes them. */
+  existing: TargetTable[] | null;
+  signal: AbortSignal;
 };
 
 /** PostgreSQL cuts longer names off silently. */
@@ -35,116 +70,203 @@ const COLUMNS_MAX = 1600;
 /** Columns that every PostgreSQL table has already. */
 const SYSTEM_COLUMNS = ['tableoid', 'xmin', 'cmin', 'xmax', 'cmax', 'ctid'];
 
-/** Maps a schema. What cannot be mapped is listed in `refused` with what the schema itself refuses. */
-export function mapSchema(source: Source, schema: SourceSchema): Mapping {
-  const refused = [...schema.refused, ...refuseNames(schema)];
-  const tables = schema.tables.map((table) => ({
-    source: table,
-    columns: table.columns.map((column) => mapColumn(source, table, column, refused)),
-  }));
-  refused.push(...refuseForeignKeys(tables));
+/** Maps a schema. What cannot be mapped is listed in `refused`. */
+export async function mapSchema(input: MappingInput): Promise<Mapping> {
+  const { existing, schema } = input;
+  const remarks: Remarks = { refused: [], skipped: [], notes: [], used: new Set() };
+  for (const { skip, words, data } of schema.unsupported) {
+    // Whoever made the target's tables decided about everything that is no data.
+    if (existing !== null && data !== true) remarks.skipped.push(`${words} (the target's own schema holds)`);
+    else leave(input, remarks, { line: skip, words });
+    remarks.used.add(skip);
+  }
+  const sources = schema.tables.map((table) => reduced(input, table, remarks));
+  const rules = await readRules(input, sources);
+  const tables =
+    existing === null
+      ? sources.map((source) => createdTable(input, source, rules, remarks))
+      : matchTables({ ...input, existing }, sources, remarks);
+  if (existing === null) remarks.refused.push(...refuseNames(sources), ...refuseForeignKeys(tables));
+  remarks.refused.push(...unusedLines(input, remarks));
+  const { refused, skipped, notes } = remarks;
+  const mode = existing === null ? 'create' : 'existing';
+  const data = tables.map((table) => ({ ...table, source: { ...table.source, sequence: null } }));
   const digest = createHash('sha256')
-    .update(
-      JSON.stringify(tables.map((table) => ({ ...table, source: { ...table.source, sequence: null } }))),
-    )
+    .update(JSON.stringify([mode, data, skipped.toSorted()]))
     .digest('hex');
-  return { tables, refused, digest };
+  return { mode, tables, refused, skipped, notes, digest };
 }
 
-function mapColumn(
-  source: Source,
-  table: SourceTable,
-  column: SourceColumn,
-  refused: string[],
-): MappedColumn {
-  const label = `column ${quote(table.name)}.${quote(column.name)}`;
-  const declared = typeFor(column.declared);
-  if (declared === undefined) {
-    refused.push(`${label}, declared ${column.declared === '' ? 'without a type' : column.declared}`);
-  }
-  const type =
-    declared === 'timestamp without time zone' ? momentType(source, table, column) : (declared ?? 'text');
-  const isKey = table.primaryKey?.includes(column.name) === true;
+/** A table without the columns and foreign keys that the step leaves behind. */
+function reduced(input: MappingInput, table: SourceTable, remarks: Remarks): SourceTable {
+  const without = (line: string, words: string): boolean => {
+    if (!input.skip.includes(line)) return false;
+    leave(input, remarks, { line, words });
+    return true;
+  };
   return {
-    name: column.name,
-    type,
-    notNull: column.notNull || isKey,
-    // SQLite ignores a DEFAULT of the rowid, and PostgreSQL allows none beside an identity.
-    defaultSql: table.rowidAlias === column.name ? null : mapDefault(column, type, label, refused),
+    ...table,
+    columns: table.columns.filter(({ name }) => {
+      const isKey = table.storageKey.includes(name) || table.primaryKey?.includes(name) === true;
+      return isKey || !without(`column ${table.name}.${name}`, `column ${quote(table.name)}.${quote(name)}`);
+    }),
+    foreignKeys: table.foreignKeys.filter(
+      ({ columns }) =>
+        !without(
+          `foreign key ${table.name}.${columns.join(',')}`,
+          `foreign key ${quote(table.name)} (${columns.map(quote).join(', ')})`,
+        ),
+    ),
   };
 }
 
-function momentType(source: Source, table: SourceTable, column: SourceColumn): TargetType {
-  const name = quote(column.name);
-  const statement = source.db.prepare(
-    `SELECT ${name} AS cell FROM ${quote(table.name)} WHERE ${name} IS NOT NULL LIMIT 1`,
+/** Lines of the step that name nothing are mistakes. */
+function unusedLines({ skip, mapping, schema }: MappingInput, remarks: Remarks): string[] {
+  const columns = new Set(
+    schema.tables.flatMap((table) => table.columns.map((column) => `${table.name}.${column.name}`)),
   );
-  statement.setReadBigInts(true);
-  const first: Cell = statement.get()?.['cell'] ?? null;
-  return carriesOffset(first) ? 'timestamp with time zone' : 'timestamp without time zone';
+  return [
+    ...skip
+      .filter((line) => !remarks.used.has(line))
+      .map((line) => `skip names '${line}', which is not there`),
+    ...Object.keys(mapping)
+      .filter((key) => !columns.has(key))
+      .map((key) => `mapping names '${key}', which is no column; write TABLE.COLUMN`),
+  ];
 }
 
-const LITERAL =
-  /^(?:NULL|TRUE|FALSE|[+-]?\s*(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|'(?:[^']|'')*'|x'[0-9a-f]*')$/i;
+/** The rule of each column by `table.column`, as a new table would have it. */
+type Rules = Map<string, Rule | undefined>;
 
-/** What CURRENT_TIMESTAMP and CURRENT_DATE mean in SQLite, which knows UTC and whole seconds only. */
-const CLOCKS: Record<string, Partial<Record<TargetType, string>>> = {
-  CURRENT_TIMESTAMP: { 'timestamp without time zone': `date_trunc('second', now() AT TIME ZONE 'UTC')` },
-  CURRENT_DATE: { date: `(now() AT TIME ZONE 'UTC')::date` },
-};
-
-function mapDefault(column: SourceColumn, type: TargetType, label: string, refused: string[]): string | null {
-  const sql = column.defaultSql?.trim() ?? null;
-  if (sql === null || /^NULL$/i.test(sql)) return null;
-  const clock = CLOCKS[sql.toUpperCase()];
-  if (clock?.[type] !== undefined) return clock[type];
-  const cell = LITERAL.test(sql) ? storedAs(sql, column.declared) : null;
-  const field = cell === null ? undefined : CARRIERS[type].encode(cell);
-  if (field === undefined || cell === null) {
-    refused.push(`${label}, whose DEFAULT ${sql} is not a value of type ${type}`);
-    return null;
+async function readRules(input: MappingInput, tables: SourceTable[]): Promise<Rules> {
+  const rules: Rules = new Map();
+  if (input.existing !== null) return rules;
+  const unclear: { key: string; table: string; column: SourceColumn }[] = [];
+  for (const table of tables) {
+    for (const column of table.columns) {
+      const key = `${table.name}.${column.name}`;
+      const word = input.mapping[key];
+      const asked = word === undefined ? undefined : wordRule(word);
+      const rule = asked ?? declaredRule(column.declared);
+      if (rule === undefined) unclear.push({ key, table: table.name, column });
+      else rules.set(key, rule === 'moment' ? await observedMoment(input, table, column) : rule);
+    }
   }
-  // Text and blobs are written from the cell: their fields carry COPY's escapes.
-  if (typeof cell === 'string' && type === 'text') return `${literal(cell)}::text`;
-  if (cell instanceof Uint8Array) return `'\\x${Buffer.from(cell).toString('hex')}'::bytea`;
-  return `'${field}'::${type}`;
+  const classes = await readClasses(input, unclear);
+  for (const [place, { key, column }] of unclear.entries())
+    rules.set(key, observedRule(classes[place] ?? [], column.declared));
+  return rules;
 }
 
-/** The cell that SQLite itself makes of a literal in a column of this type. */
-function storedAs(sql: string, declared: string): Cell {
-  using db = new DatabaseSync(':memory:');
-  db.exec(`CREATE TABLE one (cell ${declared} DEFAULT ${sql}); INSERT INTO one DEFAULT VALUES`);
-  const statement = db.prepare('SELECT cell FROM one');
-  statement.setReadBigInts(true);
-  return statement.get()?.['cell'] ?? null;
+/** A column of moments has offsets where its first cell has one. */
+async function observedMoment(
+  { source, signal }: MappingInput,
+  table: SourceTable,
+  column: SourceColumn,
+): Promise<Rule> {
+  const name = quote(column.name);
+  const first: Cell = await whenFree(source.name, signal, () => {
+    const statement = source.db.prepare(
+      `SELECT ${name} AS cell FROM ${quote(table.name)} WHERE ${name} IS NOT NULL LIMIT 1`,
+    );
+    statement.setReadBigInts(true);
+    return statement.get()?.['cell'] ?? null;
+  });
+  return momentRule(typeof first === 'string' && carriesOffset(first));
 }
 
-/** A text as an SQL literal, whatever `standard_conforming_strings` says. */
-export function literal(text: string): string {
-  const quoted = `'${text.replaceAll("'", "''").replaceAll('\\', '\\\\')}'`;
-  return text.includes('\\') ? `E${quoted}` : quoted;
+/** The classes of cells in columns whose declared type says nothing. Every row is looked at, on a thread of its own. */
+async function readClasses(
+  { source, signal }: MappingInput,
+  columns: { table: string; column: SourceColumn }[],
+): Promise<StorageClass[][]> {
+  if (columns.length === 0) return [];
+  const sql = columns.map(
+    ({ table, column }) =>
+      `SELECT DISTINCT typeof(${quote(column.name)}) AS class FROM ${quote(table)} WHERE ${quote(column.name)} IS NOT NULL ORDER BY 1`,
+  );
+  const found = await runAside(source.name, { path: source.path, sql }, signal);
+  return found.map((rows) => rows.map((row) => row['class'] as StorageClass));
 }
 
-function refuseNames(schema: SourceSchema): string[] {
+function createdTable(input: MappingInput, table: SourceTable, rules: Rules, remarks: Remarks): MappedTable {
+  return {
+    source: table,
+    target: table.name,
+    columns: table.columns.map((column) => createdColumn(input, { table, column, rules }, remarks)),
+  };
+}
+
+function createdColumn(
+  input: MappingInput,
+  { table, column, rules }: { table: SourceTable; column: SourceColumn; rules: Rules },
+  remarks: Remarks,
+): MappedColumn {
+  const key = `${table.name}.${column.name}`;
+  const label = `column ${quote(table.name)}.${quote(column.name)}`;
+  const found = rules.get(key);
+  if (found === undefined) {
+    const declared = column.declared === '' ? 'without a type' : column.declared;
+    remarks.refused.push(
+      `MixedClass: ${label}, declared ${declared}, whose cells are of several classes (mapping: { ${key}: text }, or bytea)`,
+    );
+  }
+  const rule = found ?? { type: 'text', encoding: { as: 'text' } };
+  if (table.rowidAlias === column.name && rule.type !== 'bigint')
+    remarks.refused.push(
+      `${label}, for which mapping says another type than bigint, but it numbers the rows`,
+    );
+  const isKey = table.primaryKey?.includes(column.name) === true;
+  // SQLite ignores a DEFAULT of the rowid, and PostgreSQL allows none beside an identity.
+  const defaultSql =
+    table.rowidAlias === column.name || column.generated
+      ? null
+      : defaultFor(column.defaultSql, column.declared, rule);
+  if (defaultSql === undefined) {
+    leave(input, remarks, {
+      line: `default ${key}`,
+      words: `DefaultExpression: ${label}, whose DEFAULT ${column.defaultSql ?? ''} is not a value of type ${rule.type}`,
+    });
+  }
+  return {
+    name: column.name,
+    target: column.name,
+    ...rule,
+    notNull: column.notNull || isKey,
+    defaultSql: defaultSql ?? null,
+    quarantine: input.mapping[key] === 'quarantine',
+    computed: false,
+  };
+}
+
+function indexNames(table: SourceTable): string[] {
+  return table.indexes.map((index) => index.name).filter((name) => name !== '');
+}
+
+function refuseNames(tables: SourceTable[]): string[] {
   const refused: string[] = [];
   const check = (kind: string, names: string[]): void => {
     for (const [, same] of Map.groupBy(names, (name) => name.toLowerCase())) {
       if (same.length > 1)
-        refused.push(`${kind} names ${same.map(quote).join(' and ')}, which differ in case only`);
+        refused.push(
+          `NameCollision: ${kind} names ${same.map(quote).join(' and ')}, which differ in case only`,
+        );
     }
     for (const name of names) {
       const sizeBytes = Buffer.byteLength(name);
       if (sizeBytes > NAME_BYTES_MAX)
-        refused.push(`${kind} name ${quote(name)} of ${sizeBytes} bytes (at most ${NAME_BYTES_MAX})`);
+        refused.push(
+          `NameTooLong: ${kind} name ${quote(name)} of ${sizeBytes} bytes (at most ${NAME_BYTES_MAX})`,
+        );
       if (name === '' || name.includes('\0') || name.includes('\uFFFD'))
         refused.push(`${kind} name ${quote(name)}`);
     }
   };
   check(
     'table or index',
-    schema.tables.flatMap((table) => [table.name, ...table.indexes.map((index) => index.name)]),
+    tables.flatMap((table) => [table.name, ...indexNames(table)]),
   );
-  for (const table of schema.tables) {
+  for (const table of tables) {
     const names = table.columns.map((column) => column.name);
     check(`in ${quote(table.name)}, column`, names);
     for (const name of names.filter((one) => SYSTEM_COLUMNS.includes(one))) {
@@ -176,70 +298,4 @@ function refuseForeignKeys(tables: MappedTable[]): string[] {
       }),
     ),
   );
-}
-
-/** What makes the empty tables, one statement each. */
-export function createStatements(mapping: Mapping): { table: string; sql: string }[] {
-  return mapping.tables.map(({ source, columns }) => {
-    const lines = columns.map(({ name, type, notNull, defaultSql }) =>
-      [quote(name), type, notNull ? 'NOT NULL' : '', defaultSql === null ? '' : `DEFAULT ${defaultSql}`]
-        .filter((word) => word !== '')
-        .join(' '),
-    );
-    return { table: source.name, sql: `CREATE TABLE public.${quote(source.name)} (${lines.join(', ')})` };
-  });
-}
-
-/**
- * What comes after the rows: indexes with names of their own first, so that no name that PostgreSQL makes up can be in
- * their way; then keys, then counters that continue where SQLite's would, foreign keys last.
- */
-export function finishStatements(mapping: Mapping): string[] {
-  const tables = mapping.tables.map(({ source }) => source);
-  const named = tables.flatMap((table) => table.indexes.map((index) => indexStatement(table, index)));
-  const keys = tables.flatMap((table) => [
-    ...(table.primaryKey === null
-      ? []
-      : [`${alter(table)} ADD PRIMARY KEY (${columnsOf(table.primaryKey)})`]),
-    ...table.uniques.map((columns) => `${alter(table)} ADD UNIQUE (${columnsOf(columns)})`),
-  ]);
-  const counters = tables.flatMap(counterStatements);
-  const foreign = tables.flatMap((table) =>
-    table.foreignKeys.map(
-      (key) =>
-        `${alter(table)} ADD FOREIGN KEY (${columnsOf(key.columns)}) REFERENCES public.${quote(key.parent)} ` +
-        `(${columnsOf(key.parentColumns)}) ON UPDATE ${key.onUpdate} ON DELETE ${key.onDelete}`,
-    ),
-  );
-  return [
-    ...named,
-    ...keys,
-    ...counters,
-    ...foreign,
-    ...tables.map((table) => `ANALYZE public.${quote(table.name)}`),
-  ];
-}
-
-function counterStatements(table: SourceTable): string[] {
-  if (table.rowidAlias === null) return [];
-  const column = quote(table.rowidAlias);
-  const greatest = `(SELECT greatest(coalesce(max(${column}), 0), ${table.sequence ?? 0}) AS top FROM public.${quote(table.name)})`;
-  const sequence = `pg_get_serial_sequence(${literal(`public.${quote(table.name)}`)}, ${literal(table.rowidAlias)})`;
-  return [
-    `${alter(table)} ALTER COLUMN ${column} ADD GENERATED BY DEFAULT AS IDENTITY`,
-    `SELECT setval(${sequence}, greatest(top, 1), top >= 1) FROM ${greatest} AS known`,
-  ];
-}
-
-function indexStatement(table: SourceTable, index: SourceTable['indexes'][number]): string {
-  const columns = index.columns.map(({ name, descending }) => quote(name) + (descending ? ' DESC' : ''));
-  return `CREATE ${index.unique ? 'UNIQUE ' : ''}INDEX ${quote(index.name)} ON public.${quote(table.name)} (${columns.join(', ')})`;
-}
-
-function alter(table: SourceTable): string {
-  return `ALTER TABLE public.${quote(table.name)}`;
-}
-
-function columnsOf(names: string[]): string {
-  return names.map(quote).join(', ');
 }

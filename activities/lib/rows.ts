@@ -1,117 +1,164 @@
 /** Rows as the lines that COPY reads and writes, and the cells that cannot become part of one. */
-import { CARRIERS, NULL_FIELD } from './cells.ts';
-import type { MappedTable } from './mapping.ts';
+import { NULL_FIELD, carrierOf } from './import/encoding.ts';
+import type { Carrier } from './import/encoding.ts';
+import { describeCell, judge, plainCell } from './import/offenders.ts';
+import type { Offender, Offenders } from './import/offenders.ts';
+import type { MappedColumn, MappedTable } from './mapping.ts';
 import { quote } from './sqlite.ts';
 import type { Cell, Page, Source } from './sqlite.ts';
 
-/** A cell that cannot be carried exactly. */
-export type Offender = { table: string; row: string; column: string; found: string; expected: string };
-
-/** Offenders that are named; further ones are counted. */
-export const OFFENDERS_NAMED_MAX = 10;
 /** A PostgreSQL btree entry holds 2,704 bytes with its header. */
 const INDEX_BYTES_MAX = 2_600;
 
-export type Encoded = { lines: string[]; offenders: Offender[]; offendersTotal: number };
+/** A cell that is kept beside the table, because its column cannot hold it. */
+export type Quarantined = {
+  table: string;
+  row: string;
+  column: string;
+  class: 'integer' | 'real' | 'text' | 'blob';
+  value: Uint8Array;
+};
+
+export type Encoded = { lines: string[]; quarantined: Quarantined[] };
+
+type Encoder = {
+  source: Source;
+  table: MappedTable;
+  carriers: Carrier[];
+  indexed: number[][];
+};
+
+const ENCODERS = new WeakMap<MappedTable, Omit<Encoder, 'source'>>();
+
+function encoderOf(source: Source, table: MappedTable): Encoder {
+  let known = ENCODERS.get(table);
+  if (known === undefined) {
+    known = {
+      table,
+      carriers: table.columns.map(({ encoding }) => carrierOf(encoding)),
+      indexed: indexedColumns(table),
+    };
+    ENCODERS.set(table, known);
+  }
+  return { source, ...known };
+}
 
 /** Encodes the rows of a page. A row with an offender still gets a line, which must not be used. */
-export function encodePage(source: Source, table: MappedTable, page: Page): Encoded {
-  const encoders = table.columns.map((column) => CARRIERS[column.type]);
-  const isKey = table.columns.map((column) => table.source.primaryKey?.includes(column.name) === true);
-  const indexed = indexedColumns(table);
-  const found: Encoded = { lines: [], offenders: [], offendersTotal: 0 };
-  const refuse = (row: Cell[], column: string, what: { found: string; expected: string }): void => {
-    found.offendersTotal += 1;
-    if (found.offenders.length === OFFENDERS_NAMED_MAX) return;
-    found.offenders.push({ table: table.source.name, row: rowLabel(page, row), column, ...what });
-  };
+export function encodePage(source: Source, table: MappedTable, page: Page, offenders: Offenders): Encoded {
+  const encoder = encoderOf(source, table);
+  const { carriers, indexed } = encoder;
+  const { columns } = table;
+  const from = page.key.length;
+  const found: Encoded = { lines: [], quarantined: [] };
   for (const row of page.rows) {
     let line = '';
-    for (const [place, column] of table.columns.entries()) {
-      const cell = row[page.key.length + place] ?? null;
-      const carrier = encoders[place];
-      const field = cell === null ? NULL_FIELD : carrier?.encode(cell);
-      line += place === 0 ? field : `\t${field}`;
-      if (field === undefined) {
-        refuse(row, column.name, { found: describe(cell), expected: carrier?.expected ?? '' });
-      } else if (cell === null && isKey[place] === true) {
-        refuse(row, column.name, {
-          found: 'NULL',
-          expected: 'a value, because it is part of the primary key',
-        });
-      } else if (
-        typeof cell === 'string' &&
-        cell.includes('\uFFFD') &&
-        !isValidUtf8(source, table, page, { row, column: column.name, cell })
-      ) {
-        refuse(row, column.name, { found: 'text that is not valid UTF-8', expected: 'valid UTF-8' });
-      }
+    for (let place = 0; place < columns.length; place += 1) {
+      const cell = row[from + place] ?? null;
+      let field: string | undefined;
+      if (cell !== null) field = carriers[place]?.encode(cell);
+      const odd =
+        cell === null
+          ? columns[place]?.notNull === true
+          : field === undefined || (typeof cell === 'string' && cell.includes('\uFFFD'));
+      if (odd) field = oddField(encoder, { page, row, place, cell, field }, { found, offenders });
+      line += place === 0 ? (field ?? NULL_FIELD) : `\t${field ?? NULL_FIELD}`;
     }
     for (const places of indexed) {
-      if (entryBytes(row, page.key.length, places) <= INDEX_BYTES_MAX) continue;
-      const names = places.map((place) => table.columns[place]?.name ?? '').join(', ');
-      refuse(row, names, {
-        found: `more than ${INDEX_BYTES_MAX} bytes`,
-        expected: `at most that, because an index covers it`,
-      });
+      if (entryBytes(row, from, places) > INDEX_BYTES_MAX)
+        offenders.add(longEntry(encoder, { page, row, places }));
     }
     found.lines.push(line);
   }
   return found;
 }
 
-/** Offenders as one text: `songs id=7 year holds text 'abc', expected an integer; …`. */
-export function offendersText(offenders: Offender[], total: number): string {
-  const named = offenders
-    .slice(0, OFFENDERS_NAMED_MAX)
-    .map((one) => `${one.table} ${one.row} ${one.column} holds ${one.found}, expected ${one.expected}`);
-  const more = total > named.length ? `; and ${total - named.length} more` : '';
-  return named.join('; ') + more;
+type At = { page: Page; row: Cell[]; place: number; cell: Cell; field: string | undefined };
+
+/** What becomes of a cell that is NULL where none may be, that no field can hold, or whose bytes must be seen. */
+function oddField(
+  encoder: Encoder,
+  { page, row, place, cell, field }: At,
+  to: { found: Encoded; offenders: Offenders },
+): string | undefined {
+  const { table } = encoder;
+  const column = table.columns[place];
+  if (column === undefined) return field;
+  const where = { table: table.source.name, row: rowLabel(page, row), column: column.name };
+  if (cell === null) {
+    const isKey = table.source.primaryKey?.includes(column.name) === true;
+    to.offenders.add({
+      ...where,
+      code: isKey ? 'NullKey' : 'NullInNotNull',
+      found: 'NULL',
+      expected: isKey
+        ? 'a value, because it is part of the primary key'
+        : 'a value, because the column is NOT NULL',
+      allow: 'correct it in the source',
+    });
+    return undefined;
+  }
+  const bytes = typeof cell === 'string' ? rawBytes(encoder, { page, row, column, cell }) : undefined;
+  if (field !== undefined && bytes === undefined) return field;
+  // Raw bytes need no valid text around them.
+  if (bytes !== undefined && column.encoding.as === 'bytes') return encoder.carriers[place]?.encode(bytes);
+  if (column.quarantine && !column.notNull) {
+    to.found.quarantined.push({ ...where, ...rawValue(bytes ?? cell) });
+    return NULL_FIELD;
+  }
+  const badText = bytes !== undefined;
+  to.offenders.add({
+    ...where,
+    ...(badText ? { code: 'BadUtf8', allow: judgeAllow(where, column) } : judge(table, column, cell)),
+    found: badText ? 'text that is not valid UTF-8' : describeCell(cell),
+    expected: badText ? 'valid UTF-8' : (encoder.carriers[place]?.expected ?? ''),
+  });
+  return undefined;
+}
+
+function judgeAllow({ table, column }: { table: string; column: string }, { notNull }: MappedColumn): string {
+  return `mapping: { ${table}.${column}: bytea }${notNull ? '' : ', or quarantine'}`;
+}
+
+function rawValue(cell: Exclude<Cell, null>): Pick<Quarantined, 'class' | 'value'> {
+  if (typeof cell === 'bigint') return { class: 'integer', value: Buffer.from(String(cell)) };
+  if (typeof cell === 'number') return { class: 'real', value: Buffer.from(String(cell)) };
+  if (typeof cell === 'string') return { class: 'text', value: Buffer.from(cell) };
+  return { class: 'blob', value: cell };
+}
+
+/** The bytes of a text that is not valid UTF-8: decoding hides them behind U+FFFD. Undefined for any other text. */
+function rawBytes(
+  { source, table }: Encoder,
+  at: { page: Page; row: Cell[]; column: MappedColumn; cell: string },
+): Uint8Array | undefined {
+  if (!at.cell.includes('\uFFFD')) return undefined;
+  const where = at.page.key.map((name) => `${quote(name)} = ?`).join(' AND ');
+  const statement = source.db.prepare(
+    `SELECT CAST(${quote(at.column.name)} AS BLOB) AS bytes FROM ${quote(table.source.name)} WHERE ${where}`,
+  );
+  const bytes = statement.get(...at.row.slice(0, at.page.key.length))?.['bytes'];
+  if (!(bytes instanceof Uint8Array)) return undefined;
+  return Buffer.from(at.cell, 'utf8').equals(bytes) ? undefined : bytes;
 }
 
 /** `id=7`, or `PlaylistId=1 TrackId=3402`. */
 function rowLabel(page: Page, row: Cell[]): string {
-  return page.key.map((name, place) => `${name}=${plain(row[place] ?? null)}`).join(' ');
+  return page.key.map((name, place) => `${name}=${plainCell(row[place] ?? null)}`).join(' ');
 }
 
-function plain(cell: Cell): string {
-  if (cell === null) return 'NULL';
-  if (cell instanceof Uint8Array) return `x'${Buffer.from(cell).subarray(0, 16).toString('hex')}'`;
-  return shorten(String(cell));
-}
-
-function describe(cell: Cell): string {
-  if (cell === null) return 'NULL';
-  if (typeof cell === 'bigint') return `integer ${cell}`;
-  if (typeof cell === 'number') return `real ${cell}`;
-  if (typeof cell === 'string') return `text '${shorten(cell)}'`;
-  return `a blob of ${cell.byteLength} bytes`;
-}
-
-/** At most 60 characters, with control characters in sight. */
-export function shorten(text: string): string {
-  const cut = text.length > 60 ? `${text.slice(0, 60)}…` : text;
-  // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
-  return cut.replace(/[\u0000-\u001f]/g, hexOf);
-}
-
-function hexOf(character: string): string {
-  return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
-}
-
-/** Decoding hides invalid bytes behind U+FFFD, so a text that contains one is read again as bytes. */
-function isValidUtf8(
-  source: Source,
-  table: MappedTable,
-  page: Page,
-  at: { row: Cell[]; column: string; cell: string },
-): boolean {
-  const where = page.key.map((name) => `${quote(name)} = ?`).join(' AND ');
-  const statement = source.db.prepare(
-    `SELECT CAST(${quote(at.column)} AS BLOB) AS bytes FROM ${quote(table.source.name)} WHERE ${where}`,
-  );
-  const bytes = statement.get(...at.row.slice(0, page.key.length))?.['bytes'];
-  return bytes instanceof Uint8Array && Buffer.from(at.cell, 'utf8').equals(bytes);
+function longEntry(
+  { table }: Encoder,
+  { page, row, places }: { page: Page; row: Cell[]; places: number[] },
+): Offender {
+  return {
+    code: 'IndexEntryTooLong',
+    table: table.source.name,
+    row: rowLabel(page, row),
+    column: places.map((place) => table.columns[place]?.name ?? '').join(', '),
+    found: `more than ${INDEX_BYTES_MAX} bytes`,
+    expected: `at most that, because an index covers it`,
+    allow: 'shorten it in the source, or drop the index there',
+  };
 }
 
 /** For each index, key and unique set: the places of its columns whose values can be long. */
@@ -126,7 +173,7 @@ function indexedColumns(table: MappedTable): number[][] {
     .map((names) =>
       names
         .map((name) => table.columns.findIndex((column) => column.name === name))
-        .filter((place) => ['text', 'bytea'].includes(table.columns[place]?.type ?? '')),
+        .filter((place) => ['text', 'bytes'].includes(table.columns[place]?.encoding.as ?? '')),
     )
     .filter((places) => places.length > 0);
 }

@@ -1,6 +1,6 @@
 /**
  * The schema of a SQLite file as data, and what in it cannot be carried. SQLite's pragmas tell columns, keys and
- * indexes exactly; what they leave out (CHECK, COLLATE, DEFERRABLE, ON CONFLICT) is looked for in the statement itself.
+ * indexes exactly; what they leave out (CHECK, COLLATE, DEFERRED, ON CONFLICT) is looked for in the statement itself.
  */
 import { createHash } from 'node:crypto';
 import type { DatabaseSync } from 'node:sqlite';
@@ -8,16 +8,25 @@ import { quote } from './sqlite.ts';
 
 export type SourceColumn = {
   name: string;
+  /** SQLite computes it. */
+  generated: boolean;
   /** As declared, upper case, without `(…)`; empty where none was. */
   declared: string;
+  /** What the type says about the length, as in VARCHAR(80); null for nothing. SQLite does not hold it. */
+  length: number | null;
   notNull: boolean;
   /** The expression after DEFAULT; null for none. */
   defaultSql: string | null;
 };
 
-export type SourceIndex = { name: string; unique: boolean; columns: { name: string; descending: boolean }[] };
+/** A column of an index. `folds`: how it compares where that is not byte by byte. */
+export type IndexColumn = { name: string; descending: boolean; folds?: 'NOCASE' | 'RTRIM' };
+
+export type SourceIndex = { name: string; unique: boolean; columns: IndexColumn[] };
 
 export type ForeignKey = {
+  /** As `foreign_key_check` names it. */
+  id: number;
   columns: string[];
   parent: string;
   parentColumns: string[];
@@ -39,68 +48,87 @@ export type SourceTable = {
   uniques: string[][];
   indexes: SourceIndex[];
   foreignKeys: ForeignKey[];
+  /** Its foreign keys are looked at when a transaction ends. */
+  deferred: boolean;
+};
+
+/** Something that is not carried. It is refused unless `skip` of the step lists it. */
+export type Unsupported = {
+  /** The line of `skip` that would leave it behind: `view songs_by_year`. Empty where nothing would. */
+  skip: string;
+  /** As a message names it. */
+  words: string;
+  /** It holds rows of its own, so that leaving it behind leaves data behind. */
+  data?: true;
 };
 
 export type SourceSchema = {
   /** By name. */
   tables: SourceTable[];
-  /** What cannot be carried, each in words. */
-  refused: string[];
+  /** What cannot be carried. */
+  unsupported: Unsupported[];
   /** sha256 over every statement of the schema and `user_version`. */
   digest: string;
 };
 
 type Row = Record<string, unknown>;
 
-/** Reads the whole schema. Fast: it looks at no row. */
-export function readSchema(db: DatabaseSync): SourceSchema {
-  const refused: string[] = [];
-  const objects = all(
-    db,
-    `SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name`,
-  );
-  for (const object of objects) refused.push(...refuseObject(object));
+/** Reads the whole schema but the tables that `skip` names (`table NAME`). Fast: it looks at no row. */
+export function readSchema(db: DatabaseSync, skip: readonly string[] = []): SourceSchema {
+  const unsupported: Unsupported[] = [];
+  const left = (name: string): boolean => skip.includes(`table ${name}`);
   const listed = all(
     db,
     `SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' ORDER BY name COLLATE BINARY`,
   );
+  const shadows = new Set(listed.filter((row) => row['type'] === 'shadow').map((row) => text(row['name'])));
+  for (const object of all(db, OBJECTS)) {
+    const table = text(object['tbl_name']);
+    if (!shadows.has(table) && !left(table)) unsupported.push(...unsupportedOf(object));
+  }
   const tables: SourceTable[] = [];
   for (const row of listed) {
     const name = text(row['name']);
-    if (name.startsWith('sqlite_') || row['type'] === 'view') continue;
-    if (row['type'] !== 'table') {
-      refused.push(`${text(row['type'])} table ${quote(name)}`);
-      continue;
-    }
-    tables.push(readTable(db, { name, withoutRowid: row['wr'] === 1 }, refused));
+    if (name.startsWith('sqlite_') || row['type'] === 'view' || row['type'] === 'shadow') continue;
+    if (left(name)) unsupported.push({ skip: `table ${name}`, words: `table ${quote(name)}`, data: true });
+    else if (row['type'] !== 'table')
+      unsupported.push({
+        skip: `table ${name}`,
+        words: `${text(row['type'])} table ${quote(name)}`,
+        data: true,
+      });
+    else tables.push(readTable(db, { name, withoutRowid: row['wr'] === 1 }, unsupported));
   }
-  for (const table of tables) table.foreignKeys = readForeignKeys(db, table, tables, refused);
-  return { tables, refused, digest: schemaDigest(db) };
+  for (const table of tables) table.foreignKeys = readForeignKeys(db, table, tables, unsupported);
+  return { tables, unsupported, digest: schemaDigest(db) };
 }
+
+const OBJECTS = `SELECT type, name, tbl_name, sql FROM sqlite_schema
+  WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name, tbl_name`;
 
 /** sha256 over every statement of the schema and `user_version`: the STATE of a SQLite target. */
 export function schemaDigest(db: DatabaseSync): string {
-  const objects = all(
-    db,
-    `SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name, tbl_name`,
-  );
+  const objects = all(db, OBJECTS);
   const version = all(db, 'PRAGMA user_version')[0]?.['user_version'];
   return createHash('sha256')
     .update(JSON.stringify([objects.map((row) => Object.values(row)), version]))
     .digest('hex');
 }
 
-function refuseObject(object: Row): string[] {
-  const name = quote(text(object['name']));
-  if (object['type'] === 'view') return [`view ${name}`];
-  if (object['type'] === 'trigger') return [`trigger ${name} on ${quote(text(object['tbl_name']))}`];
-  const found: string[] = [];
+function unsupportedOf(object: Row): Unsupported[] {
+  const [name, type] = [text(object['name']), text(object['type'])];
+  const what = `${type} ${quote(name)}`;
+  if (type === 'view') return [{ skip: `view ${name}`, words: what }];
+  if (type === 'trigger')
+    return [{ skip: `trigger ${name}`, words: `${what} on ${quote(text(object['tbl_name']))}` }];
   const sql = withoutQuoted(text(object['sql']));
-  const what = `${text(object['type'])} ${name}`;
-  if (/\bCHECK\b/i.test(sql)) found.push(`CHECK constraint of ${what}`);
-  if (/\bCOLLATE\s+(?!BINARY\b)/i.test(sql)) found.push(`COLLATE of ${what}`);
-  if (/\bDEFERRABLE\b/i.test(sql)) found.push(`DEFERRABLE foreign key of ${what}`);
-  if (/\bON\s+CONFLICT\b/i.test(sql)) found.push(`ON CONFLICT of ${what}`);
+  if (/^\s*CREATE\s+VIRTUAL\b/i.test(sql)) return [];
+  const found: Unsupported[] = [];
+  if (/\bCHECK\b/i.test(sql)) found.push({ skip: `check ${name}`, words: `CHECK constraint of ${what}` });
+  if (/\bCOLLATE\s+(?!BINARY\b)/i.test(sql))
+    found.push({ skip: `collation ${name}`, words: `COLLATE of ${what}` });
+  if (/\bON\s+CONFLICT\b/i.test(sql))
+    found.push({ skip: `conflict ${name}`, words: `ON CONFLICT of ${what}` });
   return found;
 }
 
@@ -115,35 +143,47 @@ function withoutQuoted(sql: string): string {
 function readTable(
   db: DatabaseSync,
   { name, withoutRowid }: { name: string; withoutRowid: boolean },
-  refused: string[],
+  unsupported: Unsupported[],
 ): SourceTable {
   const columns: SourceColumn[] = [];
   const keyed: { name: string; place: number }[] = [];
   for (const row of all(db, `PRAGMA table_xinfo(${quote(name)})`)) {
     const column = text(row['name']);
-    if (row['hidden'] !== 0) refused.push(`generated or hidden column ${quote(name)}.${quote(column)}`);
+    const generated = row['hidden'] !== 0;
+    if (generated)
+      unsupported.push({
+        skip: `generated ${name}.${column}`,
+        words: `generated or hidden column ${quote(name)}.${quote(column)}`,
+      });
     columns.push({
       name: column,
+      generated,
       declared: normalType(text(row['type'])),
+      length: Number(/CHAR\w*\s*\(\s*(\d+)\s*\)/i.exec(text(row['type']))?.[1] ?? 0) || null,
       notNull: row['notnull'] === 1,
       defaultSql: row['dflt_value'] === null ? null : text(row['dflt_value']),
     });
     if (typeof row['pk'] === 'number' && row['pk'] > 0) keyed.push({ name: column, place: row['pk'] });
   }
   const primaryKey = keyed.toSorted((a, b) => a.place - b.place).map((column) => column.name);
-  const { uniques, indexes, hasKeyIndex } = readIndexes(db, name, refused);
+  const { uniques, indexes, hasKeyIndex } = readIndexes(db, name, unsupported);
   const rowidAlias =
     !withoutRowid && primaryKey.length === 1 && !hasKeyIndex ? (primaryKey[0] ?? null) : null;
   return {
     name,
     columns,
-    storageKey: withoutRowid ? primaryKey : [rowidAlias ?? rowidName(name, columns, refused)],
+    storageKey: withoutRowid ? primaryKey : [rowidAlias ?? rowidName(name, columns, unsupported)],
     primaryKey: primaryKey.length === 0 ? null : primaryKey,
     rowidAlias,
     sequence: readSequence(db, name),
     uniques,
     indexes,
     foreignKeys: [],
+    deferred: /\bDEFERRABLE\s+INITIALLY\s+DEFERRED\b/i.test(
+      withoutQuoted(
+        text(all(db, `SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?`, name)[0]?.['sql']),
+      ),
+    ),
   };
 }
 
@@ -152,17 +192,21 @@ function normalType(declared: string): string {
   return declared.replace(/\(.*$/s, '').trim().replace(/\s+/g, ' ').toUpperCase();
 }
 
-function rowidName(table: string, columns: SourceColumn[], refused: string[]): string {
+function rowidName(table: string, columns: SourceColumn[], unsupported: Unsupported[]): string {
   const taken = new Set(columns.map((column) => column.name.toLowerCase()));
   const free = ['rowid', '_rowid_', 'oid'].find((name) => !taken.has(name));
-  if (free === undefined) refused.push(`table ${quote(table)}, whose columns hide every name of the rowid`);
+  if (free === undefined)
+    unsupported.push({
+      skip: `table ${table}`,
+      words: `table ${quote(table)}, whose columns hide every name of the rowid`,
+    });
   return free ?? 'rowid';
 }
 
 function readIndexes(
   db: DatabaseSync,
   table: string,
-  refused: string[],
+  unsupported: Unsupported[],
 ): { uniques: string[][]; indexes: SourceIndex[]; hasKeyIndex: boolean } {
   const uniques: string[][] = [];
   const indexes: SourceIndex[] = [];
@@ -178,16 +222,34 @@ function readIndexes(
       `SELECT name, "desc", coll FROM pragma_index_xinfo(?) WHERE key = 1 ORDER BY seqno`,
       name,
     );
-    if (keys.some((key) => key['name'] === null)) refused.push(`index ${quote(name)} on an expression`);
-    else if (row['partial'] !== 0) refused.push(`partial index ${quote(name)}`);
-    if (keys.some((key) => text(key['coll']).toUpperCase() !== 'BINARY'))
-      refused.push(`collation of index ${quote(name)}`);
-    const columns = keys.map((key) => ({ name: text(key['name']), descending: key['desc'] === 1 }));
+    const odd = keys.some((key) => key['name'] === null)
+      ? `index ${quote(name)} on an expression`
+      : row['partial'] !== 0
+        ? `partial index ${quote(name)}`
+        : keys.some((key) => !FOLDS.includes(text(key['coll']).toUpperCase()))
+          ? `collation of index ${quote(name)}`
+          : undefined;
+    if (odd !== undefined) {
+      unsupported.push({ skip: `index ${name}`, words: odd });
+      continue;
+    }
+    const columns = keys.map(indexColumn);
+    const folds = columns.some((column) => column.folds !== undefined);
     if (row['origin'] === 'pk') hasKeyIndex = true;
-    else if (row['origin'] === 'u') uniques.push(columns.map((column) => column.name));
-    else indexes.push({ name, unique: row['unique'] === 1, columns });
+    if (row['origin'] === 'u' && !folds) uniques.push(columns.map((column) => column.name));
+    // Without a name PostgreSQL makes one up. A key that folds is also unique in its folded form.
+    else if (row['origin'] !== 'c' && folds) indexes.push({ name: '', unique: true, columns });
+    else if (row['origin'] === 'c') indexes.push({ name, unique: row['unique'] === 1, columns });
   }
   return { uniques, indexes, hasKeyIndex };
+}
+
+const FOLDS = ['BINARY', 'NOCASE', 'RTRIM'];
+
+function indexColumn(key: Row): IndexColumn {
+  const collation = text(key['coll']).toUpperCase();
+  const column = { name: text(key['name']), descending: key['desc'] === 1 };
+  return collation === 'NOCASE' || collation === 'RTRIM' ? { ...column, folds: collation } : column;
 }
 
 function readSequence(db: DatabaseSync, table: string): bigint | null {
@@ -202,7 +264,7 @@ function readForeignKeys(
   db: DatabaseSync,
   table: SourceTable,
   tables: SourceTable[],
-  refused: string[],
+  unsupported: Unsupported[],
 ): ForeignKey[] {
   const rows = all(
     db,
@@ -214,9 +276,10 @@ function readForeignKeys(
     const columns = group.map((row) => exact(text(row['from']), names(table)));
     const parentName = text(group[0]?.['table']);
     const label = `foreign key ${quote(table.name)} (${columns.map(quote).join(', ')})`;
+    const skip = `foreign key ${table.name}.${columns.join(',')}`;
     const parent = tables.find((other) => other.name.toLowerCase() === parentName.toLowerCase());
     if (parent === undefined) {
-      refused.push(`${label}, whose table ${quote(parentName)} does not exist`);
+      unsupported.push({ skip, words: `${label}, whose table ${quote(parentName)} does not exist` });
       continue;
     }
     const named = group.map((row) => row['to']);
@@ -224,11 +287,12 @@ function readForeignKeys(
       ? named.map((to) => exact(to, names(parent)))
       : (parent.primaryKey ?? []);
     if (parentColumns.length !== columns.length || !isUnique(parent, parentColumns)) {
-      refused.push(`${label}, whose columns in ${quote(parent.name)} are not unique`);
+      unsupported.push({ skip, words: `${label}, whose columns in ${quote(parent.name)} are not unique` });
       continue;
     }
     const first = group[0] ?? {};
     found.push({
+      id: Number(first['id']),
       columns,
       parent: parent.name,
       parentColumns,
@@ -242,7 +306,10 @@ function readForeignKeys(
 function isUnique(table: SourceTable, columns: string[]): boolean {
   const wanted = columns.toSorted().join('\0');
   const keys = [table.primaryKey ?? [], ...table.uniques];
-  for (const index of table.indexes) if (index.unique) keys.push(index.columns.map((column) => column.name));
+  for (const index of table.indexes) {
+    const folds = index.columns.some((column) => column.folds !== undefined);
+    if (index.unique && !folds) keys.push(index.columns.map((column) => column.name));
+  }
   return keys.some((key) => key.length > 0 && key.toSorted().join('\0') === wanted);
 }
 

@@ -23,7 +23,7 @@ describe('the first launch', () => {
     );
     expect(digest(plan)).toBe(digest(golden));
     expect(digest(plan)).toMatchInlineSnapshot(
-      `"d5087aa3a878fc8ade166da82f9fbd32a824d75e8318db6466446ca714d6d051"`,
+      `"b033f7a24ffcb4fbf16a84bd7ee5c5b7c6d1253ba03fe27aa2278f00ec23f65a"`,
     );
   });
 

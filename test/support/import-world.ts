@@ -3,6 +3,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { join } from 'node:path';
 import pg from 'pg';
 import { databaseImport } from '../../activities/database-import.ts';
+import type { ImportParams } from '../../activities/lib/import-source.ts';
 import { fingerprint } from '../../activities/fingerprint.ts';
 import type { FingerprintResult, PhaseResult, ProbeResult } from '../../activities/phase.ts';
 import type { Target } from '../../procedures/environment.ts';
@@ -37,10 +38,13 @@ export type ImportWorld = AsyncDisposable & {
   change(sql: string): void;
 };
 
+/** What the step says, and a database that outlives the world. */
+export type ImportWorldOptions = Partial<ImportParams> & { database?: TestDatabase };
+
 /** Makes the world; `sql` makes the source, or `path` names a file that is there already. A given database outlives it. */
 export async function makeImportWorld(
   source: { sql: string } | { path: string },
-  { chunkRows = 100, database: given }: { chunkRows?: number; database?: TestDatabase } = {},
+  { chunkRows = 100, database: given, ...step }: ImportWorldOptions = {},
 ): Promise<ImportWorld> {
   const stack = new AsyncDisposableStack();
   const folder = stack.use(await makeTestFolder());
@@ -53,7 +57,19 @@ export async function makeImportWorld(
     dst: target,
     mode: switchServer.target,
   };
-  const params = { step: 'database', source: 'src', target: 'dst', switch: 'mode', chunkRows };
+  const params: ImportParams = {
+    step: 'database',
+    source: 'src',
+    target: 'dst',
+    switch: 'mode',
+    chunkRows,
+    schema: 'auto',
+    mapping: {},
+    skip: [],
+    timezone: null,
+    reverseCapture: false,
+    ...step,
+  };
   const outputs: ImportWorld['outputs'] = {};
   const world: ImportWorld = {
     path,

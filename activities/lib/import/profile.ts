@@ -1,0 +1,157 @@
+/** The look at every cell before anything is changed. */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { PhaseContext } from '../../phase.ts';
+import { fail } from '../fail.ts';
+import type { ImportParams, MappedSource } from '../import-source.ts';
+import type { MappedTable } from '../mapping.ts';
+import { encodePage } from '../rows.ts';
+import { quote, readPages, runAside } from '../sqlite.ts';
+import type { Page, Source } from '../sqlite.ts';
+import { OFFENDERS_NAMED_MAX, Offenders, offenderText } from './offenders.ts';
+import type { Offender } from './offenders.ts';
+import { lengthOf } from './encoding.ts';
+
+/** Offenders that are written to the file of the run; further ones are counted. */
+const LISTED_MAX = 100_000;
+/** Cells that may be kept beside their tables. */
+export const QUARANTINED_MAX = 10_000;
+
+export type Profile = { rows: number; cells: number; quarantined: number; notes: string[] };
+
+/**
+ * Encodes every cell as the copy would. Throws VerificationFailed naming those that cannot be carried exactly; all of
+ * them are listed in a file in the run's folder.
+ */
+export async function profileCells(
+  { source, mapping }: MappedSource,
+  params: ImportParams,
+  context: PhaseContext,
+): Promise<Profile> {
+  const list = offenderList(params, context);
+  const offenders = new Offenders((offender) => list.add(offender));
+  const profile: Profile = { rows: 0, cells: 0, quarantined: 0, notes: [] };
+  for (const table of mapping.tables) {
+    const habits = new Habits(table);
+    const pages = readPages(source, table.source, {
+      order: 'storage',
+      rowsMax: params.chunkRows,
+      signal: context.signal,
+    });
+    for await (const page of pages) {
+      profile.quarantined += encodePage(source, table, page, offenders).quarantined.length;
+      habits.see(page);
+      profile.rows += page.rows.length;
+      profile.cells += page.rows.length * table.columns.length;
+      context.progress({ done: profile.rows, unit: 'rows', detail: table.source.name });
+    }
+    profile.notes.push(...habits.notes());
+  }
+  const path = await list.write();
+  if (offenders.total > 0) {
+    const what = offenders.total === 1 ? '1 cell' : `${offenders.total} cells`;
+    const where = path === undefined ? '' : ` All of them are listed in ${path}.`;
+    throw fail(
+      'VerificationFailed',
+      `${what} of '${params.source}' cannot be carried exactly: ${offenders.text()}. Correct them in the source, or say in the step what becomes of them; nothing was changed.${where}`,
+    );
+  }
+  if (profile.quarantined > QUARANTINED_MAX) {
+    throw fail(
+      'VerificationFailed',
+      `${profile.quarantined} cells of '${params.source}' would go into quarantine, expected at most ${QUARANTINED_MAX}; give their columns a type that holds them.`,
+    );
+  }
+  return profile;
+}
+
+/** A file with one offender a line, made when there are more than a message names. */
+function offenderList(params: ImportParams, context: PhaseContext) {
+  const lines: string[] = [];
+  return {
+    add(offender: Offender): void {
+      if (lines.length < LISTED_MAX) lines.push(`${offenderText(offender)}\n`);
+    },
+    async write(): Promise<string | undefined> {
+      if (lines.length <= OFFENDERS_NAMED_MAX) return undefined;
+      const path = join(await context.folder(), `${params.step}-offenders.txt`);
+      await writeFile(path, lines.join(''), { mode: 0o600 });
+      return path;
+    },
+  };
+}
+
+/** What SQLite let pass and a mapping carries all the same, so that people hear of it. */
+class Habits {
+  readonly #table: MappedTable;
+  readonly #counts: number[];
+  readonly #rules: ((cell: unknown) => boolean)[];
+
+  constructor(table: MappedTable) {
+    this.#table = table;
+    this.#counts = table.columns.map(() => 0);
+    this.#rules = table.columns.map(({ name, encoding }) => {
+      const length = table.source.columns.find((column) => column.name === name)?.length ?? null;
+      if (encoding.as === 'bytes') return (cell) => typeof cell === 'string';
+      if (encoding.as === 'text' && length !== null)
+        return (cell) => typeof cell === 'string' && cell.length > length && lengthOf(cell) > length;
+      return () => false;
+    });
+  }
+
+  see(page: Page): void {
+    for (const [place, rule] of this.#rules.entries()) {
+      for (const row of page.rows)
+        if (rule(row[page.key.length + place])) this.#counts[place] = (this.#counts[place] ?? 0) + 1;
+    }
+  }
+
+  notes(): string[] {
+    return this.#table.columns.flatMap(({ name, encoding }, place) => {
+      const count = this.#counts[place] ?? 0;
+      if (count === 0) return [];
+      const cells = `${count === 1 ? '1 cell' : `${count} cells`} of ${this.#table.source.name}.${name}`;
+      return encoding.as === 'bytes'
+        ? [`BlobText: ${cells} hold text in a column of blobs, carried as its bytes`]
+        : [`LengthIgnored: ${cells} are longer than declared, carried whole`];
+    });
+  }
+}
+
+/** The file's own checks. They cannot be paged, so they run on a thread of their own. */
+export async function checkIntegrity(source: Source, signal: AbortSignal): Promise<void> {
+  const [integrity = []] = await runAside(
+    source.name,
+    { path: source.path, sql: ['PRAGMA integrity_check(10)'] },
+    signal,
+  );
+  // A NULL in a NOT NULL column counts as damage there; here it is a cell with a name.
+  const complaints = integrity
+    .map((row) => String(row['integrity_check']).replace(/\s+/g, ' '))
+    .filter((line) => line !== 'ok' && !line.startsWith('NULL value in '));
+  if (complaints.length > 0) {
+    throw fail(
+      'PreconditionFailed',
+      `'${source.name}' is damaged: ${complaints.slice(0, 3).join('; ')}. Restore it from a backup first.`,
+    );
+  }
+}
+
+/** Rows whose foreign keys point at nothing, in words with what would allow them. */
+export async function findOrphans({ source, mapping }: MappedSource, signal: AbortSignal): Promise<string[]> {
+  const tables = mapping.tables.filter(({ source: table }) => table.foreignKeys.length > 0);
+  if (tables.length === 0) return [];
+  const sql = tables.map(({ source: table }) => `PRAGMA foreign_key_check(${quote(table.name)})`);
+  const found = await runAside(source.name, { path: source.path, sql }, signal);
+  return tables.flatMap(({ source: table }, place) =>
+    (found[place] ?? []).flatMap((row) => {
+      const key = table.foreignKeys.find(({ id }) => id === row['fkid']);
+      if (key === undefined) return [];
+      const rowid = row['rowid'] === null ? '' : ` rowid=${Number(row['rowid'])}`;
+      const line = `foreign key ${table.name}.${key.columns.join(',')}`;
+      return [
+        `${table.name}${rowid} has no parent in ${key.parent} (to carry it without the key: skip: [${line}])`,
+      ];
+    }),
+  );
+}

@@ -1,0 +1,236 @@
+/** Cells that need a word, files that nobody would wish for, and what is left behind: carried whole or refused with names. */
+import { readFile } from 'node:fs/promises';
+import { expect, test } from 'vitest';
+import { makeImportWorld } from '../support/import-world.ts';
+import type { ImportPhase, ImportWorld } from '../support/import-world.ts';
+import { failureOf } from '../support/phase-context.ts';
+
+const CARRY: ImportPhase[] = ['inspect', 'hold-writes', 'copy'];
+
+async function carry(world: ImportWorld): Promise<void> {
+  for (const phase of CARRY) await world.run(phase);
+  const verified = await world.run('verify');
+  expect(verified.verdict, verified.summary).toBe('pass');
+}
+
+/** What SQLite lets into a file. */
+const HOSTILE = `
+  PRAGMA foreign_keys = off;
+  CREATE TABLE mixed (id INTEGER PRIMARY KEY, n INTEGER, t TEXT, u TEXT, at DATETIME, big INTEGER, r REAL, far DATE, b BLOB);
+  INSERT INTO mixed VALUES (1, 5, 'fine', 'fine', '2024-01-01 00:00:00', 9223372036854775807, 1.5, '2024-02-29', x'00ff');
+  INSERT INTO mixed VALUES (2, 'five', CAST(x'610062' AS TEXT), CAST(x'61ff' AS TEXT), 1704164645, 9223372036854775808, 9e999, '99999-01-01', 'aGVsbG8=');
+  CREATE TABLE keys (k TEXT PRIMARY KEY, v INT);
+  INSERT INTO keys VALUES (NULL, 1), ('a', 2);
+  CREATE TABLE empty (id INTEGER PRIMARY KEY AUTOINCREMENT, x TEXT);
+  INSERT INTO empty VALUES (4000, 'x'); DELETE FROM empty;
+  CREATE TABLE parent (id INTEGER PRIMARY KEY);
+  CREATE TABLE child (id INTEGER PRIMARY KEY, parent INT REFERENCES parent);
+  INSERT INTO child VALUES (8, 77);
+`;
+
+test('a hostile file is refused with every offender, and the target stays untouched', async () => {
+  await using world = await makeImportWorld({ sql: HOSTILE });
+  const before = await world.print();
+  const orphans = await failureOf(world.run('inspect'));
+  expect(orphans.message).toContain('child rowid=8 has no parent in parent');
+  world.change('DELETE FROM child');
+  const { message } = await failureOf(world.run('inspect'));
+  for (const named of [
+    `MixedClass: mixed id=2 n holds text 'five'`,
+    String.raw`NulInText: mixed id=2 t holds text 'a\x00b'`,
+    'BadUtf8: mixed id=2 u holds text that is not valid UTF-8',
+    'DateMixed: mixed id=2 at holds integer 1704164645',
+    'MixedClass: mixed id=2 big holds real 9223372036854776000',
+    `DateMixed: mixed id=2 far holds text '99999-01-01'`,
+    'NullKey: keys rowid=1 k holds NULL',
+  ])
+    expect(message).toContain(named);
+  expect(message).toMatch(/^7 cells of 'src'/);
+  expect(await world.print()).toEqual(before);
+  expect(world.switchServer.puts).toEqual([]);
+});
+
+test('the same file is carried whole once each offender has its line', async () => {
+  await using world = await makeImportWorld(
+    { sql: `${HOSTILE} DELETE FROM keys WHERE k IS NULL;` },
+    {
+      skip: ['foreign key child.parent'],
+      mapping: {
+        'mixed.n': 'text',
+        'mixed.t': 'bytea',
+        'mixed.u': 'quarantine',
+        'mixed.at': 'quarantine',
+        'mixed.big': 'numeric',
+        'mixed.far': 'text',
+      },
+    },
+  );
+  await carry(world);
+  const inspected = world.outputs['database/inspect'];
+  expect(inspected).toMatchObject({ quarantined: 2, skipped: ['foreign key "child" ("parent")'] });
+  expect(await world.ask('select * from mixed where id = 2')).toEqual([
+    {
+      id: '2',
+      n: 'five',
+      t: Buffer.from('a\0b'),
+      u: null,
+      at: null,
+      big: '9223372036854776000',
+      r: Number.POSITIVE_INFINITY,
+      far: '99999-01-01',
+      b: Buffer.from('aGVsbG8='),
+    },
+  ]);
+  expect(
+    await world.ask(
+      `select "table", "row", "column", class, value from countdown.quarantine order by "column"`,
+    ),
+  ).toEqual([
+    { table: 'mixed', row: 'id=2', column: 'at', class: 'integer', value: Buffer.from('1704164645') },
+    { table: 'mixed', row: 'id=2', column: 'u', class: 'blob', value: Buffer.from([0x61, 0xff]) },
+  ]);
+  expect(await world.ask(`insert into empty (x) values ('next') returning id`)).toEqual([{ id: '4001' }]);
+  expect(await world.ask('select parent from child')).toEqual([{ parent: '77' }]);
+});
+
+test('a cell that is missing from quarantine fails the verification', async () => {
+  await using world = await makeImportWorld(
+    { sql: `CREATE TABLE t (id INTEGER PRIMARY KEY, c INT); INSERT INTO t VALUES (1, 'x'), (2, 2)` },
+    { mapping: { 't.c': 'quarantine' } },
+  );
+  for (const phase of CARRY) await world.run(phase);
+  await world.ask(`update countdown.quarantine set value = 'y'`);
+  const verified = await world.run('verify');
+  expect(verified.verdict).toBe('fail');
+  expect(verified.summary).toContain('t id=1 c is not in quarantine as it is in the source');
+});
+
+test.each([
+  ['epoch-seconds', '1704164645', '2024-01-02 03:04:05+00'],
+  ['epoch-seconds', '1704164645.25', '2024-01-02 03:04:05.25+00'],
+  ['epoch-seconds', '-1', '1969-12-31 23:59:59+00'],
+  ['epoch-milliseconds', '1704164645250', '2024-01-02 03:04:05.25+00'],
+  ['julian-day', '2460311.5', '2024-01-02 00:00:00+00'],
+] as const)('%s %s is the moment that it names', async (word, cell, moment) => {
+  await using world = await makeImportWorld(
+    {
+      sql: `CREATE TABLE t (id INTEGER PRIMARY KEY, c DATETIME); INSERT INTO t VALUES (1, ${cell}), (2, NULL)`,
+    },
+    { mapping: { 't.c': word } },
+  );
+  await carry(world);
+  expect(await world.ask(`select (c at time zone 'UTC')::text || '+00' as c from t where id = 1`)).toEqual([
+    { c: moment },
+  ]);
+});
+
+test('columns whose declared type says nothing get one from their cells', async () => {
+  await using world = await makeImportWorld({
+    sql: `CREATE TABLE t (id INTEGER PRIMARY KEY, a, b JSON, c MONEY, d, e, f VARYING CHARACTER(9), g ANYTHING);
+      INSERT INTO t VALUES (1, 1, '{"a":1}', 1.5, x'01', 0.1, 'x', NULL), (2, NULL, NULL, 2, NULL, 0.2, NULL, NULL)`,
+  });
+  await carry(world);
+  const types = await world.ask(
+    `select string_agg(data_type, ',' order by ordinal_position) as types from information_schema.columns where table_name = 't'`,
+  );
+  expect(types).toEqual([{ types: 'bigint,bigint,text,numeric,bytea,double precision,text,numeric' }]);
+});
+
+test('what lines of skip name is left behind and said, and nothing else is missing', async () => {
+  await using world = await makeImportWorld(
+    {
+      sql: `CREATE TABLE t (id INTEGER PRIMARY KEY, c INT CHECK (c > 0), d INT AS (c + 1) STORED, name TEXT COLLATE NOCASE UNIQUE, e TEXT DEFAULT (random()));
+        CREATE INDEX half ON t (c) WHERE c > 5; CREATE INDEX absolute ON t (abs(c)); CREATE INDEX plain ON t (c);
+        CREATE VIEW v AS SELECT 1; CREATE TRIGGER g AFTER INSERT ON t BEGIN SELECT 1; END;
+        CREATE VIRTUAL TABLE f USING fts5 (x); CREATE TABLE scratch (x);
+        INSERT INTO t (id, c, name, e) VALUES (1, 7, 'Ann', 'x'); INSERT INTO f VALUES ('word')`,
+    },
+    {
+      skip: [
+        'check t',
+        'generated t.d',
+        'collation t',
+        'default t.e',
+        'index half',
+        'index absolute',
+        'view v',
+        'trigger g',
+        'table f',
+        'table scratch',
+      ],
+    },
+  );
+  await carry(world);
+  expect(world.outputs['database/inspect']?.['skipped']).toHaveLength(10);
+  expect(await world.ask('select * from t')).toEqual([{ id: '1', c: '7', d: '8', name: 'Ann', e: 'x' }]);
+  const indexes = await world.ask(`select indexdef from pg_indexes where tablename = 't' order by 1`);
+  expect(indexes).toEqual([
+    { indexdef: 'CREATE INDEX plain ON public.t USING btree (c)' },
+    { indexdef: 'CREATE UNIQUE INDEX t_lower_idx ON public.t USING btree (lower((name COLLATE "C")))' },
+    { indexdef: 'CREATE UNIQUE INDEX t_pkey ON public.t USING btree (id)' },
+  ]);
+  await expect(world.ask(`insert into t (c, name) values (1, 'ANN')`)).rejects.toThrow('t_lower_idx');
+});
+
+test('lines that name nothing are refused', async () => {
+  await using world = await makeImportWorld(
+    { sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY)' },
+    { skip: ['view v'], mapping: { 't.x': 'text' } },
+  );
+  const { message } = await failureOf(world.run('inspect'));
+  expect(message).toContain(`skip names 'view v', which is not there`);
+  expect(message).toContain(`mapping names 't.x', which is no column; write TABLE.COLUMN`);
+});
+
+test('defaults mean the same, and a key that is looked at late stays one', async () => {
+  await using world = await makeImportWorld({
+    sql: `CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT DEFAULT (datetime('now')), b DATETIME DEFAULT CURRENT_TIMESTAMP, c DATE DEFAULT (date('now')),
+        d INTEGER DEFAULT (unixepoch()), e TEXT DEFAULT 'it''s', f BOOLEAN DEFAULT TRUE, g REAL DEFAULT 1, h BLOB DEFAULT x'00ff');
+      CREATE TABLE u (id INTEGER PRIMARY KEY, t INT REFERENCES t DEFERRABLE INITIALLY DEFERRED); INSERT INTO u VALUES (1, NULL)`,
+  });
+  await carry(world);
+  const [row] = await world.ask(
+    `insert into t default values returning a = to_char(b, 'YYYY-MM-DD HH24:MI:SS') as a, b = date_trunc('second', b) as b, c = b::date as c,
+       abs(d - extract(epoch from now())) < 60 as d, e, f, g, h`,
+  );
+  expect(row).toEqual({
+    a: true,
+    b: true,
+    c: true,
+    d: true,
+    e: `it's`,
+    f: true,
+    g: 1,
+    h: Buffer.from([0, 255]),
+  });
+  await world.ask('begin; insert into u values (2, 99); insert into t (id) values (99); commit');
+  await expect(world.ask('insert into u values (3, 100)')).rejects.toThrow('violates foreign key');
+});
+
+test('text in a column of blobs and text longer than declared are carried and told', async () => {
+  await using world = await makeImportWorld({
+    sql: `CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB, v VARCHAR(3)); INSERT INTO t VALUES (1, 'aGVsbG8=', 'longer'), (2, x'00', 'abc')`,
+  });
+  const inspected = await world.run('inspect');
+  expect(inspected.verdict).toBe('warn');
+  expect(inspected.summary).toContain('BlobText: 1 cell of t.b hold text in a column of blobs');
+  expect(inspected.summary).toContain('LengthIgnored: 1 cell of t.v are longer than declared');
+  await world.run('hold-writes');
+  await world.run('copy');
+  expect(await world.run('verify')).toMatchObject({ verdict: 'pass' });
+  expect(await world.ask('select b, v from t where id = 1')).toEqual([
+    { b: Buffer.from('aGVsbG8='), v: 'longer' },
+  ]);
+});
+
+test('more offenders than a message names are all in a file of the run', async () => {
+  await using world = await makeImportWorld({
+    sql: `CREATE TABLE t (id INTEGER PRIMARY KEY, c INT);
+      WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250) INSERT INTO t SELECT i, 'x' FROM n`,
+  });
+  const { message } = await failureOf(world.run('inspect'));
+  const path = /listed in (.+)\.$/.exec(message)?.[1] ?? '';
+  const lines = (await readFile(path, 'utf8')).trim().split('\n');
+  expect(lines).toHaveLength(250);
+  expect(lines[249]).toContain("MixedClass: t id=250 c holds text 'x'");
+});
