@@ -100,15 +100,30 @@ export async function openMapped(
   }
 }
 
-/** Throws NotSupported, listing it, where something cannot be carried. */
-export function assertCarried(params: ImportParams, { refused }: Mapping): void {
+/** Tables of the target that a message names. */
+const STANDING_NAMED_MAX = 5;
+
+/**
+ * Throws NotSupported, listing it, where something cannot be carried. `standing`: the tables of the target that take
+ * the rows.
+ */
+export function assertCarried(
+  params: ImportParams,
+  { refused }: Mapping,
+  standing: readonly string[] = [],
+): void {
   if (refused.length === 0) return;
+  const others = standing.length > STANDING_NAMED_MAX ? ', …' : '';
+  const into =
+    params.schema === 'auto' && standing.length > 0
+      ? ` for the tables that '${params.target}' has (${standing.slice(0, STANDING_NAMED_MAX).join(', ')}${others}; schema: create makes new ones)`
+      : '';
   const named = refused.slice(0, OFFENDERS_NAMED_MAX).join('; ');
   const more =
     refused.length > OFFENDERS_NAMED_MAX ? `; and ${refused.length - OFFENDERS_NAMED_MAX} more` : '';
   throw fail(
     'NotSupported',
-    `The schema of '${params.source}' holds what cannot be carried exactly: ${named}${more}. Change it, or say so in the step, then run again.`,
+    `The schema of '${params.source}' holds what cannot be carried exactly${into}: ${named}${more}. Change it, or say so in the step, then run again.`,
   );
 }
 

@@ -29,12 +29,13 @@ export async function inspectImport(params: ImportParams, context: PhaseContext)
   }
   return await withPostgres(params.target, context, async (connection) => {
     await checkServer(connection);
-    const mode = await modeOf(params, connection);
+    const standing = await targetTableNames(connection);
+    const mode = modeOf(params, standing);
     const mapped = await openMapped(params, context, { connection, mode });
     using source = mapped.source;
     await checkIntegrity(source, context.signal);
     const replaces = await findPlaces(connection, mapped);
-    assertCarried(params, mapped.mapping);
+    assertCarried(params, mapped.mapping, mode === 'existing' ? standing : []);
     assertNoOrphans(params, await findOrphans(mapped, context.signal));
     const { rows, cells, quarantined, notes } = await profileCells(mapped, params, context);
     const { mapping, schema } = mapped;
@@ -72,9 +73,9 @@ export async function inspectImport(params: ImportParams, context: PhaseContext)
 }
 
 /** Who makes the tables: the import where there are none. */
-async function modeOf(params: ImportParams, connection: Connection): Promise<SchemaMode> {
+function modeOf(params: ImportParams, standing: readonly string[]): SchemaMode {
   if (params.schema !== 'auto') return params.schema;
-  return (await targetTableNames(connection)).length > 0 ? 'existing' : 'create';
+  return standing.length > 0 ? 'existing' : 'create';
 }
 
 /** Tables in whose place new ones will be put. What stands in the way otherwise joins what is refused. */
