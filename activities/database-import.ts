@@ -7,13 +7,20 @@
  *   copy         tables, rows in chunks with checkpoints, keys, counters                             undo: drops its tables
  *   verify       every cell on both sides                                                            changes nothing
  *   switch       source held → target held                                                           undo: source held
+ *
+ * With reverse capture:
+ *
+ *   release-writes  target held → target, each row that is written is noted          undo: target held, rows carried back
+ *   end-capture     a phase of the point of no return: nothing is noted any more
  */
 import { makeBackup } from './lib/backup.ts';
 import { copyRows, copyState, finishTables, prepareTables, takeBack } from './lib/copy-rows.ts';
 import { fail, failureType } from './lib/fail.ts';
 import { takeOver } from './lib/fence.ts';
+import { assertReturned } from './lib/import/capture.ts';
 import { inspectImport } from './lib/import/inspect.ts';
 import { makeImportTables } from './lib/import/places.ts';
+import { assertNothingOwed, digestReturned, endCapture, releaseWrites } from './lib/import/release.ts';
 import { digestSource, markSource, openApproved, openImportSwitch } from './lib/import-source.ts';
 import type { ImportParams } from './lib/import-source.ts';
 import { withPostgres } from './lib/postgres.ts';
@@ -73,23 +80,27 @@ const holdWrites: PhaseActivities<ImportParams> = {
     const client = await openImportSwitch(params, context);
     const { value } = await client.read();
     if (value === client.target) throw openForWrites(params, value);
+    if (value === client.targetHeld) await assertNothingOwed(params, context);
     const before = context.outputs[`${params.step}/hold-writes`]?.['sourceDigest'];
-    const known = value !== client.source && typeof before === 'string' ? before : undefined;
+    const returned = await digestReturned(params, context);
+    const held = returned ?? before;
+    const known = value !== client.source && typeof held === 'string' ? held : undefined;
     const after = known === undefined ? undefined : await digestOrReason(params, context);
     await client.set({
       to: client.source,
       from: [client.sourceHeld, client.targetHeld],
       otherwise: 'UndoFailed',
     });
+    const then = returned === undefined ? 'when they were held' : 'when all was carried back';
     if (after === undefined || after === known) {
       return {
         verdict: 'pass',
-        summary: `writes go to the source again${after === undefined ? '' : ', its data as it was when they were held'}`,
+        summary: `writes go to the source again${after === undefined ? '' : `, its data as it was ${then}`}`,
       };
     }
     return {
       verdict: 'fail',
-      summary: `'${params.source}' is not as it was when its writes were held (now ${after.slice(0, 120)}, then ${known?.slice(0, 12)}); writes go to it again; look at what wrote to it.`,
+      summary: `'${params.source}' is not as it was ${then.replace('they', 'its writes')} (now ${after.slice(0, 120)}, then ${known?.slice(0, 12)}); writes go to it again; look at what wrote to it.`,
     };
   },
 };
@@ -165,9 +176,10 @@ const copy: PhaseActivities<ImportParams> = {
     return await withPostgres(params.target, context, async (connection) => {
       await takeOver(connection, context);
       await makeImportTables(connection);
+      const owner = { run: context.run, step: params.step };
+      await assertReturned(connection, owner);
       for (let turn = 1; ; turn += 1) {
         try {
-          const owner = { run: context.run, step: params.step };
           return { verdict: 'pass', summary: await takeBack(connection, context, owner) };
         } catch (error) {
           if (!isLocked(error) || turn === DROP_TRIES) throw undropped(params, error);
@@ -234,6 +246,7 @@ const switchOver: PhaseActivities<ImportParams> = {
     const client = await openImportSwitch(params, context);
     const { value } = await client.read();
     if (value === client.target) throw openForWrites(params, value);
+    await assertNothingOwed(params, context);
     const to = value === client.source ? client.source : client.sourceHeld;
     await client.set({ to, from: [client.targetHeld], otherwise: 'UndoFailed' });
     return { verdict: 'pass', summary: `${params.switch} says ${to} again` };
@@ -267,4 +280,6 @@ export const databaseImport = {
   copy,
   verify,
   switch: switchOver,
+  'release-writes': releaseWrites,
+  'end-capture': endCapture,
 };

@@ -8,12 +8,23 @@
  *   verify       every cell of both sides
  *   switch       the switch to `target held`: reads come from PostgreSQL, nobody writes  undo: back to `source held`
  *
- * Writes are let in by an `app.switch` of its own, below a point of no return.
+ * Writes are let in by an `app.switch` of its own, below a point of no return; or, with reverse capture, right away:
+ *
+ *   release-writes  the switch to `target`; what is written is noted  undo: hold again, carry the rows back, compare all
+ *
+ * The point of no return ends the capture, with a phase of its own.
  */
 import { z } from 'zod';
 import { HOUR_MS, MINUTE_MS, SECOND_MS } from './limits.ts';
 import type { Json } from './plan.ts';
-import { type DraftPhase, type PlanInput, type Procedure, callOf, targetOf } from './procedure.ts';
+import {
+  type DraftPhase,
+  type PlanInput,
+  type Procedure,
+  type StepBefore,
+  callOf,
+  targetOf,
+} from './procedure.ts';
 import { MAPPING_WORDS } from './mapping-words.ts';
 import { exact, listOr, nameSchema } from './schema.ts';
 import { setByHand } from './set-by-hand.ts';
@@ -29,7 +40,12 @@ const params = exact({
     'Target of kind switch with four values, by position: source, source held, target held, target.',
   ),
   chunkRows: z.int().min(1).max(100_000).default(5_000).describe('Rows that are copied in one transaction.'),
-  reverseCapture: z.boolean().default(false).describe('Only false is supported.'),
+  reverseCapture: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Lets writes in right after the switch, and keeps what PostgreSQL takes for the way back, up to the point of no return.',
+    ),
   schema: z
     .enum(['auto', 'create', 'existing'])
     .default('auto')
@@ -80,7 +96,7 @@ const output = z.object({
   cellsCompared: z.int(),
   cellsInSource: z.int(),
   sourceMark: z.string(),
-  // switch
+  // switch and release-writes
   value: z.string(),
 });
 
@@ -92,16 +108,11 @@ export const databaseImport: Procedure<typeof params> = {
   params,
   output,
   plan(input) {
-    if (input.params.reverseCapture) {
-      const message = 'reverseCapture comes with a later version, expected false.';
-      const hint = 'take it away, and let writes in below a point of no return';
-      input.refuse({ field: ['reverseCapture'], code: 'NotSupported', message, hint });
-    }
     const values = checkTargets(input);
     if (values === undefined) return [];
     const { source, target, switch: name } = input.params;
-    const { timezone = null, ...given } = input.params;
-    const call: Json = { step: input.step, ...given, timezone };
+    const { reverseCapture } = input.params;
+    const call = importCall(input.step, input.params);
     const run = (phase: string) => callOf(KIND, phase, 'run', call);
     const both = (phase: string) => ({
       undo: callOf(KIND, phase, 'undo', call),
@@ -130,7 +141,7 @@ export const databaseImport: Procedure<typeof params> = {
         name: 'hold-writes',
         title: `Hold writes: set ${name} to ${values[1]}`,
         effect: 'reversible',
-        targets: [name, source],
+        targets: [name, source, ...(reverseCapture ? [target] : [])],
         run: run('hold-writes'),
         ...both('hold-writes'),
         undoTitle: `Take writes on ${source} again: set ${name} to ${values[0]}`,
@@ -170,7 +181,8 @@ export const databaseImport: Procedure<typeof params> = {
         name: 'switch',
         title: `Read from ${target}: set ${name} to ${values[2]}`,
         effect: 'reversible',
-        targets: [name],
+        // Going back asks the target whether the source has all that it took.
+        targets: reverseCapture ? [name, target, source] : [name],
         run: run('switch'),
         ...both('switch'),
         undoTitle: `Read from ${source} again: set ${name} to ${values[1]}`,
@@ -179,9 +191,63 @@ export const databaseImport: Procedure<typeof params> = {
         limits: { timeoutMs: 2 * MINUTE_MS },
       },
     ];
+    if (reverseCapture) {
+      phases.push({
+        name: 'release-writes',
+        title: `Let writes in: set ${name} to ${values[3]}`,
+        effect: 'costly',
+        targets: [name, target, source],
+        run: run('release-writes'),
+        ...both('release-writes'),
+        undoTitle: `Hold writes again, carry the rows that ${target} took back to ${source}, compare every cell`,
+        byHand: {
+          how:
+            `Set ${name} to ${values[2]}, so that nobody writes. countdown.captured of ${target} lists for this run, by table and key, every row ` +
+            `that was written there: put each into ${source} as it stands in ${target}, and delete it there where ${target} has it no more.`,
+          seen: `when each row that is listed stands in ${source} as in ${target}, or in neither.`,
+        },
+        expected: { runMs: SECOND_MS, undoMs: MINUTE_MS },
+        limits: { timeoutMs: 2 * HOUR_MS },
+        endsAtNoReturn: true,
+      });
+    }
     return phases;
   },
 };
+
+/** What each phase of the step is told. */
+function importCall(step: string, given: z.output<typeof params>): Json {
+  const { timezone = null, ...rest } = given;
+  return { step, ...rest, timezone };
+}
+
+/** The phase of a point of no return that ends the reverse capture of an import above it; undefined where it has none. */
+export function endOfCapture(before: StepBefore, { isOnly }: { isOnly: boolean }): DraftPhase | undefined {
+  if (!capturesBack(before.kind, before.params)) return undefined;
+  const { target } = before.params;
+  const call = importCall(before.id, before.params);
+  return {
+    name: isOnly ? 'end-capture' : `end-capture-${before.id.replaceAll('.', '-')}`,
+    title: `Note no more what is written to ${target}: there is no way back for it`,
+    effect: 'irreversible',
+    targets: [target],
+    run: callOf(KIND, 'end-capture', 'run', call),
+    probe: callOf(KIND, 'end-capture', 'probe', call),
+    expected: { runMs: SECOND_MS, undoMs: 0 },
+    limits: { timeoutMs: 2 * MINUTE_MS, attempts: 3, resumable: true },
+  };
+}
+
+/** Whether a step is an import that notes what is written, so that a point of no return must end it. */
+export function capturesBack(kind: string, given: unknown): given is z.output<typeof params> {
+  return (
+    kind === KIND &&
+    typeof given === 'object' &&
+    given !== null &&
+    'reverseCapture' in given &&
+    given.reverseCapture === true
+  );
+}
 
 /** Source, source held, target held, target. */
 type FourValues = [string, string, string, string];

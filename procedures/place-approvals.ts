@@ -34,7 +34,7 @@ export function placeApprovals(
     if (!groupsKnown(entry, environment, found)) continue;
     const isLine = entry.steps[0]?.isPointOfNoReturn === true;
     const below = entries.slice(index + 1).flatMap(({ steps }) => steps);
-    const covers = (isLine ? below : entry.steps).map(({ step }) => step.id);
+    const covers = [...entry.steps, ...(isLine ? below : [])].map(({ step }) => step.id);
     const branches = branchesOf(entry, own);
     const gates = branches.flatMap(gateOf);
     const leading = branches.flatMap(leadingOf);

@@ -232,6 +232,11 @@ export function checkSteps(planned: readonly PlannedStep[], found: Collector): v
   }
   for (const { step, path, drafts, belowPointOfNoReturn, isPointOfNoReturn } of planned) {
     if (belowPointOfNoReturn || isPointOfNoReturn) continue;
+    if (lines.length === 0 && drafts.some(({ endsAtNoReturn }) => endsAtNoReturn === true)) {
+      const message = `${step.id} keeps what is written for the way back, and nothing ends that, expected a point of no return below it.`;
+      const hint = 'end the runbook with  { id: keep, uses: point-of-no-return, with: { because: … } }';
+      found.add([...path, 'uses'], { code: 'PointOfNoReturn', message, hint });
+    }
     for (const draft of drafts) checkDraft(draft, `${step.id}/${draft.name}`, [...path, 'uses'], found);
   }
 }

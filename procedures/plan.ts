@@ -48,7 +48,7 @@ export type Approval = {
   /** An inspection older than this when the quorum stands is run again; another digest voids the votes. */
   freshMs: number;
   /**
-   * The steps that this approval covers: its own, those of its block, or every step below a point of no return; in an emergency
+   * The steps that this approval covers: its own, those of its block, and every step below a point of no return; in an emergency
    * also those below it that ask nobody themselves.
    */
   covers: string[];

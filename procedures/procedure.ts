@@ -34,6 +34,8 @@ export type DraftPhase = {
   limits: { timeoutMs: number } & Partial<Limits>;
   /** Phases of the same step, by name, that are left out where its answer says so. */
   decides?: string[];
+  /** It keeps something going for the way back, which only a point of no return below it ends. */
+  endsAtNoReturn?: true;
   /** Targets that others go on writing to meanwhile: where no other phase changes them, their rows are not compared. */
   live?: string[];
 };

@@ -8,6 +8,7 @@ import { from as copyFrom } from 'pg-copy-streams';
 import type { PhaseContext } from '../phase.ts';
 import { fail } from './fail.ts';
 import { fenced } from './fence.ts';
+import { assertReturned, dropTriggers, forgetCapture, forgetReturned } from './import/capture.ts';
 import { emptyExisting, finishExisting, isPrepared, prepareExisting } from './import/existing-tables.ts';
 import { Offenders } from './import/offenders.ts';
 import type { Owner } from './import/places.ts';
@@ -64,6 +65,8 @@ export async function prepareTables(
   context: PhaseContext,
   { owner, mapping, replaces }: CopyWork,
 ): Promise<void> {
+  // What an earlier round of this step carried back is no measure for this one.
+  await fenced(connection, context, () => forgetReturned(connection, owner));
   if (mapping.mode === 'existing') return await prepareExisting(connection, context, { owner, mapping });
   if ((await copyState(connection, owner)).created > 0) return;
   const schema = loadSchema(owner, replaces);
@@ -246,6 +249,10 @@ export async function finishTables(
 /** Takes back what this step did to the target's tables, and forgets how far it got. Gives what it did in words. */
 export async function takeBack(connection: Connection, context: PhaseContext, owner: Owner): Promise<string> {
   return await fenced(connection, context, async () => {
+    // Its lock comes first: nobody writes between the look and the drop.
+    await dropTriggers(connection, owner);
+    await assertReturned(connection, owner);
+    await forgetCapture(connection, owner, { returned: 'keep' });
     const own = await connection.query(
       `SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM countdown.created m
        JOIN pg_class c ON c.oid = m.id AND c.relname = m.name AND c.relkind = 'r' JOIN pg_namespace n ON n.oid = c.relnamespace

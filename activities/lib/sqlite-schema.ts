@@ -90,13 +90,8 @@ export function readSchema(db: DatabaseSync, skip: readonly string[] = []): Sour
   for (const row of listed) {
     const name = text(row['name']);
     if (name.startsWith('sqlite_') || row['type'] === 'view' || row['type'] === 'shadow') continue;
-    if (left(name)) unsupported.push({ skip: `table ${name}`, words: `table ${quote(name)}`, data: true });
-    else if (row['type'] !== 'table')
-      unsupported.push({
-        skip: `table ${name}`,
-        words: `${text(row['type'])} table ${quote(name)}`,
-        data: true,
-      });
+    const words = `${row['type'] === 'table' ? '' : `${text(row['type'])} `}table ${quote(name)}`;
+    if (left(name) || row['type'] !== 'table') unsupported.push({ skip: `table ${name}`, words, data: true });
     else tables.push(readTable(db, { name, withoutRowid: row['wr'] === 1 }, unsupported));
   }
   for (const table of tables) table.foreignKeys = readForeignKeys(db, table, tables, unsupported);

@@ -126,6 +126,20 @@ export type CompareAll = {
 
 /** Every table, its counters and its constraints. Must run in a transaction of one snapshot. */
 export async function compareAll(work: CompareAll): Promise<Findings> {
+  const { connection, context, mapping, params } = work;
+  const found = await compareRows(work);
+  for (const table of mapping.tables) {
+    for (const difference of await checkCounters(connection, mapping, table)) note(found, difference);
+  }
+  for (const difference of await checkConstraints(connection, mapping)) note(found, difference);
+  const owner = { run: context.run, step: params.step };
+  for (const difference of await checkQuarantine(connection, owner, found.quarantined))
+    note(found, difference);
+  return found;
+}
+
+/** Every cell of every table. Must run in a transaction of one snapshot. */
+export async function compareRows(work: CompareAll): Promise<Findings> {
   const { connection, context, mapping, params, source, total } = work;
   const found: Findings = {
     cellsCompared: 0,
@@ -158,13 +172,6 @@ export async function compareAll(work: CompareAll): Promise<Findings> {
       ...compared.differences.slice(0, DIFFERENCES_NAMED_MAX - found.differences.length),
     );
   }
-  for (const table of mapping.tables) {
-    for (const difference of await checkCounters(connection, mapping, table)) note(found, difference);
-  }
-  for (const difference of await checkConstraints(connection, mapping)) note(found, difference);
-  const owner = { run: context.run, step: params.step };
-  for (const difference of await checkQuarantine(connection, owner, found.quarantined))
-    note(found, difference);
   found.digest = digest.digest('hex');
   return found;
 }

@@ -36,12 +36,13 @@ const RUNS: Record<string, Order['moment']> = {
   'database/copy': 'progress',
   'database/verify': 'progress',
   'database/switch': 'change',
+  'database/release-writes': 'change',
   smoke: 'soon',
   watch: 'progress',
-  'open/read': 'soon',
-  'open/set': 'change',
+  'keep/end-capture': 'soon',
 };
 const UNDOS: Record<string, Order['moment']> = {
+  'database/release-writes': 'progress',
   'database/switch': 'change',
   'database/copy': 'soon',
   'database/hold-writes': 'change',

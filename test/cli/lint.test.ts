@@ -50,7 +50,7 @@ test('the shipped files are good, each with a line that says what it holds', asy
   expect([code, err]).toEqual([0, '']);
   expect(out.replaceAll(ROOT, '')).toBe(
     [
-      'ok    runbooks/first-launch.yaml  6 steps',
+      'ok    runbooks/first-launch.yaml  5 steps',
       'ok    runbooks/song-genres.yaml  3 steps',
       'ok    environments/demo.yaml  5 targets, 3 people',
       'ok    environments/production.example.yaml  4 targets, 6 people',
@@ -66,7 +66,7 @@ test('a name stands for a file of the folder, and with an environment the plan i
   );
   expect(await lint('first-launch', '--env', 'demo')).toEqual({
     code: 0,
-    out: 'ok    runbooks/first-launch.yaml  6 steps, 12 phases in demo\n',
+    out: 'ok    runbooks/first-launch.yaml  5 steps, 12 phases in demo\n',
     err: '',
   });
 });

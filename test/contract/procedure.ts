@@ -22,6 +22,8 @@ export type ContractWorld = AsyncDisposable & {
   targets: Record<string, Target>;
   /** The step as a runbook has it, in one line. */
   step: string;
+  /** A step that must stand below it, in one line; only the phases of the first step are tried. */
+  below?: string;
   context(options: Partial<TestContextOptions>): TestContext;
   /** Everything of the world that the kind could change, as values that can be compared. */
   look(): Promise<unknown>;
@@ -29,6 +31,8 @@ export type ContractWorld = AsyncDisposable & {
 
 export type ContractKind = {
   kind: ProcedureName;
+  /** What of the kind is tried, where one world cannot be enough. */
+  form?: string;
   make: () => Promise<ContractWorld>;
 };
 
@@ -99,18 +103,20 @@ function actOf(call: Call): Act {
   return act;
 }
 
-function planOf({ step, targets }: ContractWorld): Plan {
+function planOf({ step, below, targets }: ContractWorld): Plan {
   const environment: Environment = {
     environment: 'test',
     protected: false,
     targets,
-    people: {},
+    people: { ana: {}, ben: {} },
     roles: { operator: [], admin: [], auditor: [] },
-    groups: {},
+    groups: { sre: ['ana', 'ben'] },
     approvals: { least: {} },
   };
-  const runbook = parseRunbook(`name: test\nsteps:\n  - ${step}\n`, 'test.yaml');
-  return compile({ runbook, environment: deepFrozen(environment), params: {}, digest });
+  const steps = [step, ...(below === undefined ? [] : [below])].map((one) => `  - ${one}\n`);
+  const runbook = parseRunbook(`name: test\nsteps:\n${steps.join('')}`, 'test.yaml');
+  const plan = compile({ runbook, environment: deepFrozen(environment), params: {}, digest });
+  return { ...plan, phases: plan.phases.filter((phase) => phase.step === plan.steps[0]?.id) };
 }
 
 function deepFrozen<T>(value: T): T {
@@ -124,7 +130,7 @@ function deepFrozen<T>(value: T): T {
 const changes = ({ effect }: Phase): boolean => effect !== 'none';
 
 /** The whole contract, for one kind. */
-export function describeProcedure({ kind, make }: ContractKind): void {
+export function describeProcedure({ kind, form, make }: ContractKind): void {
   const trial = async (): Promise<AsyncDisposable & Trial> => {
     const world = await make();
     return Object.assign(new Trial(world), {
@@ -147,7 +153,7 @@ export function describeProcedure({ kind, make }: ContractKind): void {
     });
   };
 
-  describe(kind, () => {
+  describe(form === undefined ? kind : `${kind}, ${form}`, () => {
     test('plans without touching anything, and twice the same', async () => {
       await using tried = await trial();
       const before = await tried.world.look();
@@ -195,7 +201,7 @@ export function describeProcedure({ kind, make }: ContractKind): void {
         expect(summary, phase.id).toMatch(/^[^\n]{1,1024}$/);
       }
       const given = Object.values(tried.outputs).flatMap((output) => Object.keys(output));
-      expect(given.toSorted()).toEqual(Object.keys(procedureOf(kind).output.shape).toSorted());
+      expect([...new Set(given)].toSorted()).toEqual(Object.keys(procedureOf(kind).output.shape).toSorted());
     });
 
     test('run twice is run once', async () => {

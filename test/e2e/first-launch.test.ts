@@ -24,6 +24,7 @@ const FAULTS = {
   'database/copy': 'rolled-back',
   'database/verify': 'rolled-back',
   'database/switch': 'rolled-back',
+  'database/release-writes': 'rolled-back',
   smoke: 'rolled-back',
   watch: 'rolled-back',
 } as const;
@@ -36,11 +37,11 @@ const ALL_DONE = [
   'database/copy done',
   'database/verify done',
   'database/switch done',
+  'database/release-writes done',
   'smoke done',
   'watch done',
-  'keep done',
-  'open/read done',
-  'open/set done',
+  'keep/pass done',
+  'keep/end-capture done',
 ];
 
 const TEST_MS = 120_000;
@@ -139,7 +140,7 @@ describe('first-launch', () => {
       expect(refused).toBeInstanceOf(ApiError);
       expect(refused).toMatchObject({ status: 422, code: 'FaultRefused' });
       expect(String(refused)).toContain(`use one of ${Object.keys(FAULTS).join(', ')}.`);
-      const below = own.start({ failAt: 'open/set' });
+      const below = own.start({ failAt: 'keep/end-capture' });
       await expect(below).rejects.toMatchObject({ status: 422, code: 'FaultRefused' });
     }));
 
@@ -148,7 +149,7 @@ describe('first-launch', () => {
       `failed at ${failAt} is ${state}, and the application is on SQLite as it was, with every write`,
       () =>
         withWorld(async (own) => {
-          const ended = await own.launch({ failAt });
+          const ended = await own.launch({ failAt, pace: { watchMs: 2_000 } });
           expect(ended.because).toContain('a fault was injected after the effect');
           expect(shown(ended)).toEqual(
             state === 'stopped' ? { state, verified: null, notVerified: [] } : ROLLED_BACK,
@@ -156,6 +157,9 @@ describe('first-launch', () => {
           const { rows } = await intactEvidence(own.client(), ended.run);
           const undone = rows.filter(({ kind, direction }) => kind === 'outcome' && direction === 'undo');
           expect(undone.map(({ phase }) => phase)).toEqual(expectedUndos(failAt));
+          const back = undone.find(({ phase }) => phase === 'database/release-writes');
+          // While it was watched people wrote, and all of that came back.
+          if (failAt === 'watch') expect(back?.body['summary']).toMatch(/^[1-9]\d* rows carried back/);
         }),
       TEST_MS,
     );
@@ -296,7 +300,7 @@ describe('first-launch', () => {
 
 function expectedUndos(failAt: string): string[] {
   const order = Object.keys(FAULTS);
-  return ['database/switch', 'database/copy', 'database/hold-writes'].filter(
+  return ['database/release-writes', 'database/switch', 'database/copy', 'database/hold-writes'].filter(
     (phase) => order.indexOf(phase) <= order.indexOf(failAt),
   );
 }

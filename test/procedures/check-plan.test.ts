@@ -49,11 +49,6 @@ test('a check of first-launch inspects and backs up, and says what it leaves out
   expect(check.targets['app-postgres']).toEqual(plan.targets['app-postgres']);
   expect(notChecked).toEqual([
     { id: 'keep', kind: 'point-of-no-return', because: 'it is the point of no return' },
-    {
-      id: 'open',
-      kind: 'app.switch',
-      because: 'it looks at app-database-mode, which database changes before',
-    },
   ]);
   expect(digest(plan)).toBe(before);
 });

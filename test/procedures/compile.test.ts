@@ -23,7 +23,7 @@ describe('the first launch', () => {
     );
     expect(digest(plan)).toBe(digest(golden));
     expect(digest(plan)).toMatchInlineSnapshot(
-      `"b033f7a24ffcb4fbf16a84bd7ee5c5b7c6d1253ba03fe27aa2278f00ec23f65a"`,
+      `"ac9633ff9bc5b933c79f8fdc56a8531a9d217a2252b552ba2a1cd1d435a00635"`,
     );
   });
 
@@ -32,7 +32,7 @@ describe('the first launch', () => {
     const asking = phases.filter(({ waitsFor }) => waitsFor !== undefined);
     expect(asking.map(({ id, waitsFor }) => [id, waitsFor?.approval])).toEqual([
       ['database/hold-writes', 'database'],
-      ['keep', 'keep'],
+      ['keep/pass', 'keep'],
     ]);
     expect(
       Object.entries(approvals)
@@ -40,7 +40,7 @@ describe('the first launch', () => {
         .map(([step, { from, covers, leading }]) => [step, from, covers, leading]),
     ).toEqual([
       ['database', { sre: 1, owner: 1 }, ['database'], ['database/inspect', 'database/backup']],
-      ['keep', { sre: 1, owner: 1 }, ['open'], []],
+      ['keep', { sre: 1, owner: 1 }, ['keep'], []],
     ]);
   });
 
@@ -56,18 +56,23 @@ describe('the first launch', () => {
 
   test('has an undo and a probe for every effect above the point of no return, and no undo below', () => {
     const { phases } = launch();
-    const line = phases.findIndex(({ id }) => id === 'keep');
+    const line = phases.findIndex(({ id }) => id === 'keep/pass');
     const above = phases.slice(0, line).filter(({ effect }) => effect !== 'none');
     expect(above.map(({ id, undo, probe }) => [id, undo?.activity, probe?.activity])).toEqual([
       ['database/hold-writes', 'database.import/hold-writes/undo', 'database.import/hold-writes/probe'],
       ['database/copy', 'database.import/copy/undo', 'database.import/copy/probe'],
       ['database/switch', 'database.import/switch/undo', 'database.import/switch/probe'],
+      [
+        'database/release-writes',
+        'database.import/release-writes/undo',
+        'database.import/release-writes/probe',
+      ],
     ]);
-    expect(phase(launch(), 'open/set')).toMatchObject({
+    expect(phase(launch(), 'keep/end-capture')).toMatchObject({
       effect: 'irreversible',
-      probe: { activity: 'app.switch/set/probe' },
+      probe: { activity: 'database.import/end-capture/probe' },
     });
-    expect(phase(launch(), 'open/set')).not.toHaveProperty('undo');
+    expect(phase(launch(), 'keep/end-capture')).not.toHaveProperty('undo');
   });
 
   test('holds what it changes and the source alone, and shares what it only asks', () => {
@@ -165,10 +170,10 @@ describe('limits', () => {
       'database/copy': [3, true],
       'database/verify': [3, false],
       'database/switch': [1, false],
+      'database/release-writes': [1, false],
       smoke: [1, false],
       watch: [1, false],
-      'open/read': [3, false],
-      'open/set': [1, false],
+      'keep/end-capture': [3, true],
     });
   });
 });
@@ -191,12 +196,12 @@ describe('pools', () => {
       'database/hold-writes': 'app-host',
       'database/copy': 'app-host',
       'database/verify': 'app-host',
-      'database/switch': 'default',
+      'database/switch': 'app-host',
+      'database/release-writes': 'app-host',
       smoke: 'default',
       watch: 'default',
-      keep: 'default',
-      'open/read': 'default',
-      'open/set': 'default',
+      'keep/pass': 'default',
+      'keep/end-capture': 'west',
     });
     expect(plan.fingerprints.map(({ target, pool }) => [target, pool])).toEqual([
       ['app-database-mode', 'default'],

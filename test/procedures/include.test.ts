@@ -109,7 +109,7 @@ describe('a runbook that is used as a step', () => {
     const line = keep.replace(/ }$/, ', approval: { from: { sre: 1 } } }');
     const made = await plan([use('inner'), flag], { inner: { steps: [line] } });
     expect(phase(made, 'flag/set').effect).toBe('irreversible');
-    expect(made.approvals['use-inner.keep']?.covers).toEqual(['flag']);
+    expect(made.approvals['use-inner.keep']?.covers).toEqual(['use-inner.keep', 'flag']);
     expect((await refused([line, use('inner')], { inner: { steps: [line] } })).message).toBe(
       'A second point of no return stands here, expected one: keep is above it.',
     );

@@ -9,9 +9,9 @@ describe('kinds', () => {
       "Switch 'app-database-mode' has no value 'sqlite-hold', expected sqlite, sqlite-held, postgres-held or postgres.",
     ],
     [
-      'reverse capture',
+      'a reverse capture that nothing ends',
       '{ id: a, uses: database.import, with: { source: app-sqlite, target: app-postgres, switch: app-database-mode, reverseCapture: true } }',
-      'reverseCapture comes with a later version, expected false.',
+      'a keeps what is written for the way back, and nothing ends that, expected a point of no return below it.',
     ],
     [
       'no request',

@@ -144,7 +144,7 @@ describe('the point of no return', () => {
     );
     const plan = planSteps([keep, hold, open], { environment });
     expect(plan.phases.flatMap(({ id, waitsFor }) => (waitsFor === undefined ? [] : [id]))).toEqual(['keep']);
-    expect(plan.approvals).toMatchObject({ keep: { from: { owner: 1 }, covers: ['hold', 'open'] } });
+    expect(plan.approvals).toMatchObject({ keep: { from: { owner: 1 }, covers: ['keep', 'hold', 'open'] } });
   });
 
   test('refuses approvals below it', () => {

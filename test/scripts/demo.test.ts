@@ -34,17 +34,17 @@ test('an option that the demo does not have is refused with 2', async () => {
 
 test('a phase that cannot fail is refused with 2 before anything starts, and the others are named', async () => {
   const names =
-    'ready, database/inspect, database/backup, database/hold-writes, database/copy, database/verify, database/switch, smoke, watch';
+    'ready, database/inspect, database/backup, database/hold-writes, database/copy, database/verify, database/switch, database/release-writes, smoke, watch';
   const nothing = 'Nothing was started.\n';
   expect(await runDemo('--yes', '--fail-at', 'database/swich')).toEqual({
     code: 2,
     out: '',
     err: `error FaultRefused  The plan has no phase 'database/swich': use one of ${names}. ${nothing}`,
   });
-  expect(await runDemo('--yes', '--fail-at', 'open')).toEqual({
+  expect(await runDemo('--yes', '--fail-at', 'keep')).toEqual({
     code: 2,
     out: '',
-    err: `error FaultRefused  open stands at or below the point of no return, where nothing can be undone: use one of ${names}. ${nothing}`,
+    err: `error FaultRefused  keep stands at or below the point of no return, where nothing can be undone: use one of ${names}. ${nothing}`,
   });
   expect(await runDemo('--yes', '--fail-at=')).toEqual({
     code: 2,

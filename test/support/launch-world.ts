@@ -213,8 +213,8 @@ async function runbookText({ watchMs = 1_000, chunkRows = 100 }: Pace = {}): Pro
   const shipped = await readFile(join(ROOT, 'runbooks/first-launch.yaml'), 'utf8');
   return replaced(
     replaced(shipped, 'for: 15s, every: 1s', `for: ${Math.ceil(watchMs / 1_000)}s, every: 200ms`),
-    'switch: app-database-mode }\n    approval',
-    `switch: app-database-mode, chunkRows: ${chunkRows} }\n    approval`,
+    'reverseCapture: true }\n    approval',
+    `reverseCapture: true, chunkRows: ${chunkRows} }\n    approval`,
   );
 }
 

@@ -11,6 +11,7 @@ import { quote } from '../sqlite.ts';
 import { checkServer } from './check-target.ts';
 import { OFFENDERS_NAMED_MAX } from './offenders.ts';
 import { checkIntegrity, findOrphans, profileCells } from './profile.ts';
+import { refuseReverse } from './reverse-check.ts';
 import { findReplaced } from './swap.ts';
 import { targetTableNames } from './target-schema.ts';
 
@@ -35,6 +36,8 @@ export async function inspectImport(params: ImportParams, context: PhaseContext)
     using source = mapped.source;
     await checkIntegrity(source, context.signal);
     const replaces = await findPlaces(connection, mapped);
+    if (params.reverseCapture)
+      mapped.mapping.refused.push(...(await refuseReverse(mapped.mapping, mapped.schema, source.path)));
     assertCarried(params, mapped.mapping, mode === 'existing' ? standing : []);
     assertNoOrphans(params, await findOrphans(mapped, context.signal));
     const { rows, cells, quarantined, notes } = await profileCells(mapped, params, context);

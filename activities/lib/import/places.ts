@@ -9,7 +9,7 @@ const TABLES = `
   CREATE TABLE IF NOT EXISTS countdown.kept (run bigint, step text, kind text, item text, value text NOT NULL, place serial, PRIMARY KEY (run, step, kind, item));
   CREATE TABLE IF NOT EXISTS countdown.quarantine (
     run bigint, step text, "table" text, "row" text, "column" text, class text NOT NULL, value bytea NOT NULL, PRIMARY KEY (run, step, "table", "row", "column"));
-  CREATE TABLE IF NOT EXISTS countdown.captured (run bigint, step text, "table" text, key text, PRIMARY KEY (run, step, "table", key));
+  CREATE TABLE IF NOT EXISTS countdown.captured (run bigint, step text, "table" text, id bytea, key text NOT NULL, PRIMARY KEY (run, step, "table", id));
 `;
 
 /** Makes the tables once; schema `countdown` must be there. */

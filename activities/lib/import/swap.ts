@@ -15,7 +15,7 @@ import { literal } from './defaults.ts';
 import { forget, keep, readKept } from './places.ts';
 import type { Owner } from './places.ts';
 
-/** Attempts to get the locks of the swap, the pause between, and how long each waits: readers queue behind it meanwhile. */
+/** Attempts to get locks on tables, the pause between, and how long each waits: readers queue behind it meanwhile. */
 const SWAP_TRIES = 10;
 const SWAP_RETRY_MS = 500;
 const SWAP_LOCK_MS = 1_000;
@@ -111,7 +111,7 @@ export async function swapBack(connection: Connection, owner: Owner): Promise<vo
 }
 
 /** Tries again while others hold locks: each try waits shortly, so that nobody queues behind it for long. */
-async function patiently(
+export async function patiently(
   connection: Connection,
   context: PhaseContext,
   work: () => Promise<void>,

@@ -1,0 +1,215 @@
+/**
+ * Reverse capture: while the application writes to PostgreSQL, triggers note the key of every row that it touches, so
+ * that a rollback knows which rows the source has to get. A key is noted once, however often its row is written.
+ *
+ *   release-writes ── startCapture ──▶ open ── the way back ──▶ returned
+ *                                        └──── point of no return ── endCapture ──▶ none
+ */
+import { createHash } from 'node:crypto';
+import type { PhaseContext } from '../../phase.ts';
+import { fail } from '../fail.ts';
+import type { MappedTable, Mapping } from '../mapping.ts';
+import type { Connection } from '../postgres.ts';
+import { quote } from '../sqlite.ts';
+import { literal } from './defaults.ts';
+import { forget, keep, readKept } from './places.ts';
+import type { Owner } from './places.ts';
+import { placeOf } from './statements.ts';
+import { patiently } from './swap.ts';
+
+const CAPTURE = 'capture';
+const RETURNED = 'returned';
+const TRIGGER = 'countdown_capture';
+const TRUNCATED = 'countdown_capture_all';
+/** Settings under which a key has one text, whatever the application's session says. */
+const SETTINGS = `SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET timezone = 'UTC' SET bytea_output = 'hex' SET extra_float_digits = 1`;
+
+/** `open`: rows are written that the source may not have. `returned`: the source has them all. */
+export type CaptureState = 'none' | 'open' | 'returned';
+
+/** A table with the place in the list of its functions. */
+type Captured = { table: MappedTable; keys: string[]; place: number };
+
+/** The columns of the target by which a table's rows are known. Empty where it has no primary key. */
+export function keyColumns(table: MappedTable): MappedTable['columns'] {
+  return (table.source.primaryKey ?? []).flatMap(
+    (name) => table.columns.find((column) => column.name === name) ?? [],
+  );
+}
+
+/** Makes the triggers, and keeps the mapping by which rows can be carried back. Once; both in one transaction. */
+export async function startCapture(
+  connection: Connection,
+  context: PhaseContext,
+  { owner, mapping }: { owner: Owner; mapping: Mapping },
+): Promise<void> {
+  if ((await captureState(connection, owner)) === 'open') return;
+  await patiently(connection, context, async () => {
+    await dropTriggers(connection, owner);
+    await connection.query('DELETE FROM countdown.captured WHERE run = $1 AND step = $2', [
+      owner.run,
+      owner.step,
+    ]);
+    await forget(connection, owner, [RETURNED]);
+    const tables = mapping.tables.map((table, place) => ({
+      table,
+      keys: keyColumns(table).map(({ target }) => target),
+      place,
+    }));
+    for (const one of tables) await watchTable(connection, owner, one);
+    await keep(connection, owner, { kind: CAPTURE, item: 'mapping', value: JSON.stringify(mapping, toText) });
+  });
+}
+
+async function watchTable(
+  connection: Connection,
+  owner: Owner,
+  { table, keys, place }: Captured,
+): Promise<void> {
+  const on = placeOf(table);
+  const key = (row: string): string =>
+    `jsonb_build_array(${keys.map((name) => `${row}.${quote(name)}::text`).join(', ')})::text`;
+  const into = `INSERT INTO countdown.captured (run, step, "table", id, key)`;
+  const own = `${owner.run}, ${literal(owner.step)}, ${literal(table.target)}`;
+  const note = (row: string): string =>
+    `${into} SELECT ${own}, sha256(convert_to(k, 'UTF8')), k FROM (SELECT ${key(row)} AS k) AS one ON CONFLICT DO NOTHING;`;
+  const row = functionName(owner, place, 'row');
+  const all = functionName(owner, place, 'all');
+  // The application's user may not reach schema countdown: the functions write there as whoever made them.
+  await connection.query(
+    `CREATE OR REPLACE FUNCTION ${row}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER ${SETTINGS} AS $do$ BEGIN
+       IF TG_OP <> 'INSERT' THEN ${note('OLD')} END IF;
+       IF TG_OP <> 'DELETE' THEN ${note('NEW')} END IF;
+       RETURN NULL; END $do$`,
+  );
+  await connection.query(
+    `CREATE OR REPLACE FUNCTION ${all}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER ${SETTINGS} AS $do$ BEGIN
+       ${into} SELECT ${own}, sha256(convert_to(k, 'UTF8')), k FROM (SELECT ${key('each')} AS k FROM ${on} AS each) AS every ON CONFLICT DO NOTHING;
+       RETURN NULL; END $do$`,
+  );
+  await connection.query(
+    `CREATE TRIGGER ${TRIGGER} AFTER INSERT OR UPDATE OR DELETE ON ${on} FOR EACH ROW EXECUTE FUNCTION ${row}()`,
+  );
+  await connection.query(
+    `CREATE TRIGGER ${TRUNCATED} BEFORE TRUNCATE ON ${on} FOR EACH STATEMENT EXECUTE FUNCTION ${all}()`,
+  );
+  // Also rows that a replication brings, or a session that plays replica.
+  for (const name of [TRIGGER, TRUNCATED])
+    await connection.query(`ALTER TABLE ${on} ENABLE ALWAYS TRIGGER ${name}`);
+}
+
+function functionName(owner: Owner, place: number, what: 'row' | 'all'): string {
+  return `countdown.${quote(`${functionPrefix(owner)}${place}_${what}`)}`;
+}
+
+/** Steps may be called alike up to signs that a name cannot hold. */
+function functionPrefix({ run, step }: Owner): string {
+  return `capture_${run}_${createHash('sha256').update(step).digest('hex').slice(0, 8)}_`;
+}
+
+/** Within a transaction: the triggers of this step with their functions, wherever their tables stand by now. */
+export async function dropTriggers(connection: Connection, owner: Owner): Promise<number> {
+  const found = await connection.query(
+    `SELECT quote_ident(t.tgname), t.tgrelid::regclass::text, p.oid::regprocedure::text
+     FROM pg_proc p LEFT JOIN pg_trigger t ON t.tgfoid = p.oid
+     WHERE p.pronamespace = 'countdown'::regnamespace AND starts_with(p.proname, $1)`,
+    [functionPrefix(owner)],
+  );
+  for (const [name = null, table] of found)
+    if (name !== null) await connection.query(`DROP TRIGGER ${name} ON ${table}`);
+  for (const [, , procedure] of found) await connection.query(`DROP FUNCTION IF EXISTS ${procedure}`);
+  return found.filter(([name]) => name !== null).length;
+}
+
+/** What is known of the rows written since the release. */
+export async function captureState(connection: Connection, owner: Owner): Promise<CaptureState> {
+  if ((await readKept(connection, owner, RETURNED)).length > 0) return 'returned';
+  return (await readKept(connection, owner, CAPTURE)).length > 0 ? 'open' : 'none';
+}
+
+/** The mapping as it was when writes were let in. */
+export async function capturedMapping(connection: Connection, owner: Owner): Promise<Mapping> {
+  const [kept] = await readKept(connection, owner, CAPTURE);
+  if (kept === undefined)
+    throw fail('UndoFailed', `No reverse capture of ${owner.step} stands in '${connection.name}'.`);
+  return JSON.parse(kept.value, fromText);
+}
+
+/** Keys that were noted and are not carried back yet. */
+export async function capturedCount(connection: Connection, owner: Owner): Promise<number> {
+  const [row] = await connection.query(
+    'SELECT count(*) FROM countdown.captured WHERE run = $1 AND step = $2',
+    [owner.run, owner.step],
+  );
+  return Number(row?.[0] ?? 0);
+}
+
+/**
+ * Within the transaction that read them: the keys are carried back, and `sourceDigest` is what the source holds now. The
+ * triggers stay, so that a write past the application is noticed.
+ */
+export async function closeCapture(
+  connection: Connection,
+  owner: Owner,
+  sourceDigest: string,
+): Promise<void> {
+  await connection.query('DELETE FROM countdown.captured WHERE run = $1 AND step = $2', [
+    owner.run,
+    owner.step,
+  ]);
+  await forget(connection, owner, [RETURNED]);
+  await keep(connection, owner, { kind: RETURNED, item: 'digest', value: sourceDigest });
+}
+
+/** What the source held once all was carried back; undefined where nothing was. */
+export async function returnedDigest(connection: Connection, owner: Owner): Promise<string | undefined> {
+  const [kept] = await readKept(connection, owner, RETURNED);
+  return kept?.value;
+}
+
+/** Within a transaction: nothing of the capture is left but, where asked, what the source held when all was carried back. */
+export async function forgetCapture(
+  connection: Connection,
+  owner: Owner,
+  { returned }: { returned: 'keep' | 'forget' },
+): Promise<number> {
+  const triggers = await dropTriggers(connection, owner);
+  await connection.query('DELETE FROM countdown.captured WHERE run = $1 AND step = $2', [
+    owner.run,
+    owner.step,
+  ]);
+  await forget(connection, owner, returned === 'keep' ? [CAPTURE] : [CAPTURE, RETURNED]);
+  return triggers;
+}
+
+/** Within a transaction: what the source held once all was carried back counts no more. */
+export async function forgetReturned(connection: Connection, owner: Owner): Promise<void> {
+  await forget(connection, owner, [RETURNED]);
+}
+
+/** Throws UndoFailed where the target holds writes that the source does not have: going on would lose them. */
+export async function assertReturned(connection: Connection, owner: Owner): Promise<void> {
+  const state = await captureState(connection, owner);
+  if (state === 'none') return;
+  if (state === 'open')
+    throw fail(
+      'UndoFailed',
+      `'${connection.name}' holds writes that are not carried back to the source yet; take back release-writes first, so that none is lost.`,
+    );
+  const late = await capturedCount(connection, owner);
+  if (late > 0)
+    throw fail(
+      'UndoFailed',
+      `${late === 1 ? '1 row' : `${late} rows`} of '${connection.name}' were written after all was carried back, though writes are held; find what writes to it beside the application, then take back release-writes again.`,
+    );
+}
+
+/** A mapping holds one number that JSON has no form for. */
+function toText(_key: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? { bigint: String(value) } : value;
+}
+
+function fromText(_key: string, value: unknown): unknown {
+  const isBig = typeof value === 'object' && value !== null && 'bigint' in value;
+  return isBig ? BigInt(String(value.bigint)) : value;
+}

@@ -1,0 +1,118 @@
+/**
+ * The way back: a field of PostgreSQL as the cell that the source would have held, written as its column writes such
+ * cells. What comes back is compared afterwards, so a form that was guessed wrong is seen, not believed.
+ */
+import type { Cell } from '../sqlite.ts';
+import { NULL_FIELD, unescapeField } from './encoding.ts';
+import type { Encoding } from './encoding.ts';
+import type { MomentForm } from './moments.ts';
+
+const INTEGER_MOST = 2n ** 63n;
+const UNIX_EPOCH_JULIAN = 2_440_587.5;
+const DAY_MS = 86_400_000;
+const MINUTE_MS = 60_000;
+
+/**
+ * The cell of a field, as `encode` of the same encoding would give the field back. `like`: a cell of the same column
+ * whose style is followed (a T or a blank in a moment, `true` or 1); null where the column holds none.
+ */
+export function decodeField(encoding: Encoding, field: string, like: Cell): Cell {
+  if (field === NULL_FIELD) return null;
+  switch (encoding.as) {
+    case 'integer':
+      return BigInt(field);
+    case 'real':
+    case 'short-real':
+      return Number(field);
+    case 'numeric':
+      return decimalCell(field);
+    case 'boolean':
+      return booleanCell(field, like);
+    case 'date':
+    case 'time':
+      return field;
+    case 'timestamp':
+    case 'timestamptz':
+      return momentCell(encoding, field, like);
+    case 'bytes':
+      return bytesCell(field, like);
+    case 'uuid':
+      return uuidCell(field, like);
+    case 'text':
+    case 'json':
+    case 'jsonb':
+    case 'enum':
+      return unescapeField(field);
+    default:
+      return encoding satisfies never;
+  }
+}
+
+/** A number where SQLite has one that is exactly this; its text otherwise, of which SQLite makes what it can. */
+function decimalCell(field: string): Cell {
+  if (/^-?\d+$/.test(field)) {
+    const whole = BigInt(field);
+    return whole < INTEGER_MOST && whole >= -INTEGER_MOST ? whole : field;
+  }
+  const value = Number(field);
+  return Number.isFinite(value) ? value : field;
+}
+
+function booleanCell(field: string, like: Cell): Cell {
+  const isTrue = field === 't';
+  if (typeof like !== 'string') return isTrue ? 1n : 0n;
+  if (like.length === 1) return isTrue ? 't' : 'f';
+  return isTrue ? 'true' : 'false';
+}
+
+function bytesCell(field: string, like: Cell): Cell {
+  const bytes = Buffer.from(field.slice('\\\\x'.length), 'hex');
+  if (typeof like !== 'string') return bytes;
+  const text = bytes.toString('utf8');
+  return Buffer.from(text, 'utf8').equals(bytes) ? text : bytes;
+}
+
+function uuidCell(field: string, like: Cell): Cell {
+  const hex = field.replaceAll('-', '');
+  if (like instanceof Uint8Array) return Buffer.from(hex, 'hex');
+  const text = typeof like === 'string' && like.length === hex.length ? hex : field;
+  return typeof like === 'string' && /[A-F]/.test(like) ? text.toUpperCase() : text;
+}
+
+type Moment = Extract<Encoding, { as: 'timestamp' | 'timestamptz' }>;
+
+function momentCell({ as, form, zone }: Moment, field: string, like: Cell): Cell {
+  if (form !== 'iso') return momentNumber(field, form, like);
+  const style = typeof like === 'string' ? like : '';
+  const offset = /(?:Z|[+-]\d\d:?\d\d)$/.exec(style.slice('YYYY-MM-DD'.length))?.[0];
+  const local = as === 'timestamp' ? field : atZone(field, offset ?? (style === '' ? 'Z' : (zone ?? 'Z')));
+  const [whole = '', fraction = ''] = local.split('.');
+  const places = /\.(\d+)/.exec(style)?.[1]?.length ?? 0;
+  const digits = fraction.padEnd(places, '0');
+  const text = digits === '' ? whole : `${whole}.${digits}`;
+  const separated = style.includes('T') ? text.replace(' ', 'T') : text;
+  if (as === 'timestamp') return separated;
+  // A column whose texts name no offset gets none: the zone that the step names holds for them.
+  return style !== '' && offset === undefined ? separated : separated + (offset ?? '+00:00');
+}
+
+/** `2024-01-01 10:00:00.5+00` → `2024-01-01 12:00:00.5` for `+02:00`. */
+function atZone(field: string, zone: string): string {
+  const [seconds = '', fraction] = field.replace(/\+00$/, '').split('.');
+  const match = /^([+-])(\d\d):?(\d\d)$/.exec(zone);
+  const minutes = match === null ? 0 : Number(match[2]) * 60 + Number(match[3]);
+  const shiftMs = (match?.[1] === '-' ? -minutes : minutes) * MINUTE_MS;
+  const local = new Date(Date.parse(`${seconds.replace(' ', 'T')}Z`) + shiftMs).toISOString();
+  const text = `${local.slice(0, 10)} ${local.slice(11, 19)}`;
+  return fraction === undefined ? text : `${text}.${fraction}`;
+}
+
+function momentNumber(field: string, form: Exclude<MomentForm, 'iso'>, like: Cell): Cell {
+  const [seconds = '', fraction = ''] = field.replace(/\+00$/, '').split('.');
+  const ms = Date.parse(`${seconds.replace(' ', 'T')}Z`);
+  const us = BigInt(ms) * 1000n + BigInt(fraction.padEnd(6, '0'));
+  if (form === 'julian-day') return Number(us) / 1000 / DAY_MS + UNIX_EPOCH_JULIAN;
+  const unit = form === 'epoch-seconds' ? 1_000_000n : 1000n;
+  const isWhole = us % unit === 0n;
+  return isWhole && typeof like !== 'number' ? us / unit : Number(us) / Number(unit);
+}
