@@ -30,7 +30,7 @@ import { exact, listOr, nameSchema } from './schema.ts';
 import { setByHand } from './set-by-hand.ts';
 
 const SKIP =
-  /^(?:view|trigger|table|column|generated|check|collation|conflict|index|default|counter|foreign key) .+$/;
+  /^(?:view|trigger|table|column|generated|check|collation|conflict|index|default|counter|foreign key) .*$/s;
 const SKIP_FORM = 'what is left behind as inspect names it, such as view NAME or column TABLE.COLUMN';
 
 const params = exact({
@@ -52,7 +52,7 @@ const params = exact({
     .describe('Who makes the tables: the import (create), or whoever made those that are there (existing).'),
   mapping: z
     .record(
-      z.string().regex(/^[^.]+\..+$/, 'a column as TABLE.COLUMN'),
+      z.string().regex(/^.*\..*$/s, 'a column as TABLE.COLUMN'),
       z.enum(MAPPING_WORDS, { error: listOr(MAPPING_WORDS) }),
     )
     .default({})

@@ -83,15 +83,28 @@ const ORDERED: Encoding['as'][] = [
   'short-real',
 ];
 
+/** In which order the source is read for the comparison. */
+export function readingOrder(table: MappedTable): 'key' | 'storage' {
+  return orderedKey(table) === undefined ? 'storage' : 'key';
+}
+
+/** Whether SQLite sorts a key with this column without regard to case or blanks. */
+function folds({ indexes }: MappedTable['source'], name: string): boolean {
+  return indexes.some((index) =>
+    index.columns.some((column) => column.name === name && column.folds !== undefined),
+  );
+}
+
 /** The columns of the primary key, where both sides have them in one order. */
 function orderedKey({ source, columns }: MappedTable): MappedTable['columns'] | undefined {
   if (source.primaryKey === null) return undefined;
   const keys = source.primaryKey.map((name) => columns.find((column) => column.name === name));
   const isOrdered = keys.every((column) => {
-    if (column === undefined || column.quarantine || !ORDERED.includes(column.encoding.as)) return false;
+    if (column === undefined || column.quarantine || !column.notNull || !ORDERED.includes(column.encoding.as))
+      return false;
     // Carried in another form than SQLite sorts it.
-    if ('any' in column.encoding) return false;
-    return column.type !== 'citext';
+    if ('any' in column.encoding || 'texts' in column.encoding) return false;
+    return column.type !== 'citext' && !folds(source, column.name);
   });
   return isOrdered ? keys.filter((column) => column !== undefined) : undefined;
 }
@@ -196,7 +209,7 @@ class Strays {
 
   match(source: string[], target: string[]): void {
     for (const line of source) this.#source.set(this.#keyOf(line), line);
-    for (const line of target) this.#target.set(this.#keyOf(line), line);
+    for (const line of target) this.#meet(line);
     for (const [key, line] of this.#source) {
       const other = this.#target.get(key);
       if (other === undefined) continue;
@@ -206,6 +219,13 @@ class Strays {
       if (other !== line) this.#differ(key, line, other);
     }
     if (this.#source.size + this.#target.size > STRAYS_MAX) this.settle();
+  }
+
+  /** A key that comes twice in the target would hide one of its rows. */
+  #meet(line: string): void {
+    const key = this.#keyOf(line);
+    if (this.#target.has(key)) this.#tell(`${this.#label(key)} is in the target twice`);
+    this.#target.set(key, line);
   }
 
   /** Whoever has no partner now gets none. */
@@ -243,6 +263,7 @@ function note(found: Comparison, difference: string): void {
   if (found.differences.length < DIFFERENCES_NAMED_MAX) found.differences.push(difference);
 }
 
+/** A field in words. */
 function show(field: string | undefined): string {
   return field === undefined || field === NULL_FIELD ? 'NULL' : shorten(unescapeField(field));
 }

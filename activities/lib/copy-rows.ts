@@ -18,7 +18,7 @@ import type { MappedTable, Mapping } from './mapping.ts';
 import type { Connection } from './postgres.ts';
 import { encodePage } from './rows.ts';
 import type { Encoded } from './rows.ts';
-import { quote, readPages } from './sqlite.ts';
+import { TextBytes, quote, readPages } from './sqlite.ts';
 import type { Cell, Source } from './sqlite.ts';
 
 /** The checkpoint that says that everything is done. */
@@ -326,6 +326,7 @@ export function formatKey(key: Cell[]): string {
     key.map((cell) => {
       if (typeof cell === 'bigint') return ['i', String(cell)];
       if (typeof cell === 'number') return ['r', String(cell)];
+      if (cell instanceof TextBytes) return ['x', Buffer.from(cell).toString('hex')];
       if (cell instanceof Uint8Array) return ['b', Buffer.from(cell).toString('hex')];
       return ['t', cell];
     }),
@@ -337,6 +338,7 @@ export function parseKey(text: string): Cell[] {
   return parts.map(([kind, value]) => {
     if (kind === 'i') return BigInt(value);
     if (kind === 'r') return Number(value);
+    if (kind === 'x') return new TextBytes(Buffer.from(value, 'hex'));
     return kind === 'b' ? new Uint8Array(Buffer.from(value, 'hex')) : value;
   });
 }

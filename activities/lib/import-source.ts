@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import type { PhaseContext } from '../phase.ts';
 import { fail } from './fail.ts';
+import { visible } from './import/lines.ts';
 import { OFFENDERS_NAMED_MAX } from './import/offenders.ts';
 import type { MappingWord } from '../../procedures/mapping-words.ts';
 import { readTargetTables } from './import/target-schema.ts';
@@ -123,7 +124,9 @@ export function assertCarried(
     refused.length > OFFENDERS_NAMED_MAX ? `; and ${refused.length - OFFENDERS_NAMED_MAX} more` : '';
   throw fail(
     'NotSupported',
-    `The schema of '${params.source}' holds what cannot be carried exactly${into}: ${named}${more}. Change it, or say so in the step, then run again.`,
+    visible(
+      `The schema of '${params.source}' holds what cannot be carried exactly${into}: ${named}${more}. Change it, or say so in the step, then run again.`,
+    ),
   );
 }
 

@@ -4,13 +4,16 @@
  * type says nothing; so `copy` and `verify` make it again and compare its digest with the one that was approved.
  */
 import { createHash } from 'node:crypto';
+import { checkNames } from './import/check-names.ts';
 import { defaultFor } from './import/defaults.ts';
 import type { Encoding } from './import/encoding.ts';
 import { matchTables } from './import/match-target.ts';
 import { carriesOffset } from './import/moments.ts';
+import { leaveOut } from './import/leave-out.ts';
+import { mappingLine } from './import/lines.ts';
 import { leave } from './import/remarks.ts';
 import type { MappingOptions, Remarks } from './import/remarks.ts';
-import { declaredRule, momentRule, observedRule, wordRule } from './import/rules.ts';
+import { declaredRule, momentRule, observedRule, wordRule, zonedRule } from './import/rules.ts';
 import type { Rule, StorageClass } from './import/rules.ts';
 import type { TargetTable } from './import/target-schema.ts';
 import { quote, runAside, whenFree } from './sqlite.ts';
@@ -31,6 +34,8 @@ export type MappedColumn = {
   quarantine: boolean;
   /** PostgreSQL computes it: it is compared, but not copied. */
   computed: boolean;
+  /** Its type is the target's, which no line of the step changes. */
+  fixed: boolean;
 };
 
 export type MappedTable = {
@@ -64,12 +69,6 @@ export type MappingInput = MappingOptions & {
   signal: AbortSignal;
 };
 
-/** PostgreSQL cuts longer names off silently. */
-const NAME_BYTES_MAX = 63;
-const COLUMNS_MAX = 1600;
-/** Columns that every PostgreSQL table has already. */
-const SYSTEM_COLUMNS = ['tableoid', 'xmin', 'cmin', 'xmax', 'cmax', 'ctid'];
-
 /** Maps a schema. What cannot be mapped is listed in `refused`. */
 export async function mapSchema(input: MappingInput): Promise<Mapping> {
   const { existing, schema } = input;
@@ -80,13 +79,13 @@ export async function mapSchema(input: MappingInput): Promise<Mapping> {
     else leave(input, remarks, { line: skip, words });
     remarks.used.add(skip);
   }
-  const sources = schema.tables.map((table) => reduced(input, table, remarks));
+  const sources = leaveOut(input, schema.tables, remarks);
   const rules = await readRules(input, sources);
   const tables =
     existing === null
       ? sources.map((source) => createdTable(input, source, rules, remarks))
       : matchTables({ ...input, existing }, sources, remarks);
-  if (existing === null) remarks.refused.push(...refuseNames(sources), ...refuseForeignKeys(tables));
+  if (existing === null) checkNames(input, tables, remarks);
   remarks.refused.push(...unusedLines(input, remarks));
   const { refused, skipped, notes } = remarks;
   const mode = existing === null ? 'create' : 'existing';
@@ -97,40 +96,14 @@ export async function mapSchema(input: MappingInput): Promise<Mapping> {
   return { mode, tables, refused, skipped, notes, digest };
 }
 
-/** A table without the columns and foreign keys that the step leaves behind. */
-function reduced(input: MappingInput, table: SourceTable, remarks: Remarks): SourceTable {
-  const without = (line: string, words: string): boolean => {
-    if (!input.skip.includes(line)) return false;
-    leave(input, remarks, { line, words });
-    return true;
-  };
-  return {
-    ...table,
-    columns: table.columns.filter(({ name }) => {
-      const isKey = table.storageKey.includes(name) || table.primaryKey?.includes(name) === true;
-      return isKey || !without(`column ${table.name}.${name}`, `column ${quote(table.name)}.${quote(name)}`);
-    }),
-    foreignKeys: table.foreignKeys.filter(
-      ({ columns }) =>
-        !without(
-          `foreign key ${table.name}.${columns.join(',')}`,
-          `foreign key ${quote(table.name)} (${columns.map(quote).join(', ')})`,
-        ),
-    ),
-  };
-}
-
 /** Lines of the step that name nothing are mistakes. */
 function unusedLines({ skip, mapping, schema }: MappingInput, remarks: Remarks): string[] {
-  const columns = new Set(
-    schema.tables.flatMap((table) => table.columns.map((column) => `${table.name}.${column.name}`)),
-  );
   return [
     ...skip
-      .filter((line) => !remarks.used.has(line))
+      .filter((line) => !remarks.used.has(line) && !schema.known.has(line))
       .map((line) => `skip names '${line}', which is not there`),
     ...Object.keys(mapping)
-      .filter((key) => !columns.has(key))
+      .filter((key) => !schema.known.has(`column ${key}`))
       .map((key) => `mapping names '${key}', which is no column; write TABLE.COLUMN`),
   ];
 }
@@ -149,7 +122,11 @@ async function readRules(input: MappingInput, tables: SourceTable[]): Promise<Ru
       const asked = word === undefined ? undefined : wordRule(word);
       const rule = asked ?? declaredRule(column.declared);
       if (rule === undefined) unclear.push({ key, table: table.name, column });
-      else rules.set(key, rule === 'moment' ? await observedMoment(input, table, column) : rule);
+      else
+        rules.set(
+          key,
+          zonedRule(rule === 'moment' ? await observedMoment(input, table, column) : rule, input.zone),
+        );
     }
   }
   const classes = await readClasses(input, unclear);
@@ -208,7 +185,7 @@ function createdColumn(
   if (found === undefined) {
     const declared = column.declared === '' ? 'without a type' : column.declared;
     remarks.refused.push(
-      `MixedClass: ${label}, declared ${declared}, whose cells are of several classes (mapping: { ${key}: text }, or bytea)`,
+      `MixedClass: ${label}, declared ${declared}, whose cells are of several classes (${mappingLine(key, 'text')}, or bytea)`,
     );
   }
   const rule = found ?? { type: 'text', encoding: { as: 'text' } };
@@ -222,10 +199,11 @@ function createdColumn(
     table.rowidAlias === column.name || column.generated
       ? null
       : defaultFor(column.defaultSql, column.declared, rule);
-  if (defaultSql === undefined) {
+  const line = `default ${key}`;
+  if (defaultSql === undefined || (defaultSql !== null && input.skip.includes(line))) {
     leave(input, remarks, {
-      line: `default ${key}`,
-      words: `DefaultExpression: ${label}, whose DEFAULT ${column.defaultSql ?? ''} is not a value of type ${rule.type}`,
+      line,
+      words: `DefaultExpression: ${label}, whose DEFAULT ${column.defaultSql ?? ''} is not carried to type ${rule.type}`,
     });
   }
   return {
@@ -233,69 +211,9 @@ function createdColumn(
     target: column.name,
     ...rule,
     notNull: column.notNull || isKey,
-    defaultSql: defaultSql ?? null,
+    defaultSql: input.skip.includes(line) ? null : (defaultSql ?? null),
     quarantine: input.mapping[key] === 'quarantine',
     computed: false,
+    fixed: false,
   };
-}
-
-function indexNames(table: SourceTable): string[] {
-  return table.indexes.map((index) => index.name).filter((name) => name !== '');
-}
-
-function refuseNames(tables: SourceTable[]): string[] {
-  const refused: string[] = [];
-  const check = (kind: string, names: string[]): void => {
-    for (const [, same] of Map.groupBy(names, (name) => name.toLowerCase())) {
-      if (same.length > 1)
-        refused.push(
-          `NameCollision: ${kind} names ${same.map(quote).join(' and ')}, which differ in case only`,
-        );
-    }
-    for (const name of names) {
-      const sizeBytes = Buffer.byteLength(name);
-      if (sizeBytes > NAME_BYTES_MAX)
-        refused.push(
-          `NameTooLong: ${kind} name ${quote(name)} of ${sizeBytes} bytes (at most ${NAME_BYTES_MAX})`,
-        );
-      if (name === '' || name.includes('\0') || name.includes('\uFFFD'))
-        refused.push(`${kind} name ${quote(name)}`);
-    }
-  };
-  check(
-    'table or index',
-    tables.flatMap((table) => [table.name, ...indexNames(table)]),
-  );
-  for (const table of tables) {
-    const names = table.columns.map((column) => column.name);
-    check(`in ${quote(table.name)}, column`, names);
-    for (const name of names.filter((one) => SYSTEM_COLUMNS.includes(one))) {
-      refused.push(`column name ${quote(table.name)}.${quote(name)}, which PostgreSQL keeps for itself`);
-    }
-    if (names.length > COLUMNS_MAX)
-      refused.push(`table ${quote(table.name)} of ${names.length} columns (at most ${COLUMNS_MAX})`);
-  }
-  return refused;
-}
-
-function refuseForeignKeys(tables: MappedTable[]): string[] {
-  const types = new Map(
-    tables.map((table) => [
-      table.source.name,
-      new Map(table.columns.map((column) => [column.name, column.type])),
-    ]),
-  );
-  return tables.flatMap(({ source }) =>
-    source.foreignKeys.flatMap((foreign) =>
-      foreign.columns.flatMap((column, place) => {
-        const own = types.get(source.name)?.get(column);
-        const other = types.get(foreign.parent)?.get(foreign.parentColumns[place] ?? '');
-        return own === other
-          ? []
-          : [
-              `foreign key ${quote(source.name)}.${quote(column)} of type ${own} to ${quote(foreign.parent)} of type ${other}`,
-            ];
-      }),
-    ),
-  );
 }

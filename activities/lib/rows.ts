@@ -1,10 +1,11 @@
 /** Rows as the lines that COPY reads and writes, and the cells that cannot become part of one. */
+import { fail } from './fail.ts';
 import { NULL_FIELD, carrierOf } from './import/encoding.ts';
 import type { Carrier } from './import/encoding.ts';
 import { describeCell, judge, plainCell } from './import/offenders.ts';
 import type { Offender, Offenders } from './import/offenders.ts';
 import type { MappedColumn, MappedTable } from './mapping.ts';
-import { quote } from './sqlite.ts';
+import { TextBytes, isDoubtful, placeholder, quote } from './sqlite.ts';
 import type { Cell, Page, Source } from './sqlite.ts';
 
 /** A PostgreSQL btree entry holds 2,704 bytes with its header. */
@@ -83,7 +84,7 @@ function oddField(
   const { table } = encoder;
   const column = table.columns[place];
   if (column === undefined) return field;
-  const where = { table: table.source.name, row: rowLabel(page, row), column: column.name };
+  const where = { table: table.source.name, row: rowLabel(encoder, page, row), column: column.name };
   if (cell === null) {
     const isKey = table.source.primaryKey?.includes(column.name) === true;
     to.offenders.add({
@@ -102,21 +103,18 @@ function oddField(
   // Raw bytes need no valid text around them.
   if (bytes !== undefined && column.encoding.as === 'bytes') return encoder.carriers[place]?.encode(bytes);
   if (column.quarantine && !column.notNull) {
-    to.found.quarantined.push({ ...where, ...rawValue(bytes ?? cell) });
+    const kept = bytes === undefined ? rawValue(cell) : { class: 'text' as const, value: bytes };
+    to.found.quarantined.push({ ...where, ...kept });
     return NULL_FIELD;
   }
   const badText = bytes !== undefined;
   to.offenders.add({
     ...where,
-    ...(badText ? { code: 'BadUtf8', allow: judgeAllow(where, column) } : judge(table, column, cell)),
+    ...judge(table, column, cell, badText ? 'BadUtf8' : undefined),
     found: badText ? 'text that is not valid UTF-8' : describeCell(cell),
     expected: badText ? 'valid UTF-8' : (encoder.carriers[place]?.expected ?? ''),
   });
   return undefined;
-}
-
-function judgeAllow({ table, column }: { table: string; column: string }, { notNull }: MappedColumn): string {
-  return `mapping: { ${table}.${column}: bytea }${notNull ? '' : ', or quarantine'}`;
 }
 
 function rawValue(cell: Exclude<Cell, null>): Pick<Quarantined, 'class' | 'value'> {
@@ -131,29 +129,49 @@ function rawBytes(
   { source, table }: Encoder,
   at: { page: Page; row: Cell[]; column: MappedColumn; cell: string },
 ): Uint8Array | undefined {
-  if (!at.cell.includes('\uFFFD')) return undefined;
-  const where = at.page.key.map((name) => `${quote(name)} = ?`).join(' AND ');
+  if (!isDoubtful(at.cell)) return undefined;
+  const key = at.row.slice(0, at.page.key.length);
+  const where = at.page.key.map((name, place) => `${quote(name)} = ${placeholder(key[place] ?? null)}`);
   const statement = source.db.prepare(
-    `SELECT CAST(${quote(at.column.name)} AS BLOB) AS bytes FROM ${quote(table.source.name)} WHERE ${where}`,
+    `SELECT CAST(${quote(at.column.name)} AS BLOB) AS bytes FROM ${quote(table.source.name)} WHERE ${where.join(' AND ')}`,
   );
-  const bytes = statement.get(...at.row.slice(0, at.page.key.length))?.['bytes'];
-  if (!(bytes instanceof Uint8Array)) return undefined;
+  const bytes = statement.get(...key)?.['bytes'];
+  if (!(bytes instanceof Uint8Array))
+    throw fail(
+      'Unreachable',
+      `A row of ${quote(table.source.name)} in '${source.name}' was changed while it was read; it is tried again.`,
+    );
   return Buffer.from(at.cell, 'utf8').equals(bytes) ? undefined : bytes;
 }
 
-/** `id=7`, or `PlaylistId=1 TrackId=3402`. */
-function rowLabel(page: Page, row: Cell[]): string {
-  return page.key.map((name, place) => `${name}=${plainCell(row[place] ?? null)}`).join(' ');
+/**
+ * `id=7`, or `PlaylistId=1 TrackId=3402`: by the primary key in whatever order rows are read, by the rowid without one. No
+ * two rows have one label.
+ */
+function rowLabel(encoder: Encoder, page: Page, row: Cell[]): string {
+  const { columns, source: table } = encoder.table;
+  const from = page.key.length;
+  const byKey = table.primaryKey?.map((name): [string, Cell] => {
+    const place = columns.findIndex((column) => column.name === name);
+    const [cell = null, column] = [row[from + place], columns[place]];
+    if (column === undefined || !isDoubtful(cell)) return [name, cell];
+    const bytes = rawBytes(encoder, { page, row, column, cell });
+    return [name, bytes === undefined ? cell : new TextBytes(bytes)];
+  });
+  const isWhole = byKey?.every(([, cell]) => cell !== null) === true;
+  const cells = isWhole ? byKey : page.key.map((name, place): [string, Cell] => [name, row[place] ?? null]);
+  return cells.map(([name, cell]) => `${name}=${plainCell(cell)}`).join(' ');
 }
 
 function longEntry(
-  { table }: Encoder,
+  encoder: Encoder,
   { page, row, places }: { page: Page; row: Cell[]; places: number[] },
 ): Offender {
+  const { table } = encoder;
   return {
     code: 'IndexEntryTooLong',
     table: table.source.name,
-    row: rowLabel(page, row),
+    row: rowLabel(encoder, page, row),
     column: places.map((place) => table.columns[place]?.name ?? '').join(', '),
     found: `more than ${INDEX_BYTES_MAX} bytes`,
     expected: `at most that, because an index covers it`,

@@ -67,6 +67,8 @@ export type SourceSchema = {
   tables: SourceTable[];
   /** What cannot be carried. */
   unsupported: Unsupported[];
+  /** Lines of `skip` that name something which is there, whether it could be carried or not. */
+  known: Set<string>;
   /** sha256 over every statement of the schema and `user_version`. */
   digest: string;
 };
@@ -95,7 +97,26 @@ export function readSchema(db: DatabaseSync, skip: readonly string[] = []): Sour
     else tables.push(readTable(db, { name, withoutRowid: row['wr'] === 1 }, unsupported));
   }
   for (const table of tables) table.foreignKeys = readForeignKeys(db, table, tables, unsupported);
-  return { tables, unsupported, digest: schemaDigest(db) };
+  return { tables, unsupported, known: knownLines(db, listed), digest: schemaDigest(db) };
+}
+
+function knownLines(db: DatabaseSync, listed: Row[]): Set<string> {
+  const known = new Set<string>();
+  for (const object of all(db, OBJECTS)) {
+    const name = text(object['name']);
+    for (const word of [text(object['type']), 'check', 'collation', 'conflict']) known.add(`${word} ${name}`);
+  }
+  for (const row of listed) {
+    const table = text(row['name']);
+    if (row['type'] !== 'table') continue;
+    for (const column of all(db, 'SELECT name FROM pragma_table_xinfo(?)', table))
+      for (const word of ['column', 'generated', 'default', 'counter'])
+        known.add(`${word} ${table}.${text(column['name'])}`);
+    const keys = all(db, 'SELECT id, "from" FROM pragma_foreign_key_list(?) ORDER BY id, seq', table);
+    for (const group of Map.groupBy(keys, (key) => key['id']).values())
+      known.add(`foreign key ${table}.${group.map((key) => text(key['from'])).join(',')}`);
+  }
+  return known;
 }
 
 const OBJECTS = `SELECT type, name, tbl_name, sql FROM sqlite_schema
@@ -174,7 +195,7 @@ function readTable(
     uniques,
     indexes,
     foreignKeys: [],
-    deferred: /\bDEFERRABLE\s+INITIALLY\s+DEFERRED\b/i.test(
+    deferred: /(?<!\bNOT\s+)\bDEFERRABLE\s+INITIALLY\s+DEFERRED\b/i.test(
       withoutQuoted(
         text(all(db, `SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?`, name)[0]?.['sql']),
       ),
@@ -224,13 +245,13 @@ function readIndexes(
         : keys.some((key) => !FOLDS.includes(text(key['coll']).toUpperCase()))
           ? `collation of index ${quote(name)}`
           : undefined;
+    if (row['origin'] === 'pk') hasKeyIndex = true;
     if (odd !== undefined) {
       unsupported.push({ skip: `index ${name}`, words: odd });
       continue;
     }
     const columns = keys.map(indexColumn);
     const folds = columns.some((column) => column.folds !== undefined);
-    if (row['origin'] === 'pk') hasKeyIndex = true;
     if (row['origin'] === 'u' && !folds) uniques.push(columns.map((column) => column.name));
     // Without a name PostgreSQL makes one up. A key that folds is also unique in its folded form.
     else if (row['origin'] !== 'c' && folds) indexes.push({ name: '', unique: true, columns });

@@ -4,21 +4,29 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { Worker } from 'node:worker_threads';
 import type { PhaseContext } from '../phase.ts';
 import { fail, messageOf } from './fail.ts';
+import type { Encoding } from './import/encoding.ts';
+import { runJob } from './sqlite-job.ts';
 import type { SourceTable } from './sqlite-schema.ts';
 import { breathe, pause } from './wait.ts';
 
 /** A cell as SQLite stores it: integers are bigint, reals are number. */
 export type Cell = null | bigint | number | string | Uint8Array;
 
+/** Text whose bytes are not valid UTF-8, in a key: as a string it would be another one. */
+export class TextBytes extends Uint8Array {}
+
 /** Bytes of cells after which a page ends early. */
 const PAGE_BYTES_MAX = 4 * 1024 * 1024;
 /** Milliseconds for which a file that a writer has locked is tried again. */
 const BUSY_WAIT_MS = 10_000;
 const BUSY_RETRY_MS = 50;
+/** Bytes of a file in which no statement takes long. */
+const SMALL_BYTES = 1024 * 1024;
 
 export type Source = {
   /** Name of the target, for messages. */
@@ -150,10 +158,9 @@ function readPage(
 ): Page {
   const keys = key.map(quote).join(', ');
   const columns = table.columns.map((column) => quote(column.name)).join(', ');
-  const bound = after === undefined ? '' : `WHERE (${keys}) > (${key.map(() => '?').join(', ')})`;
-  const statement = source.db.prepare(
-    `SELECT ${keys}, ${columns} FROM ${quote(table.name)} ${bound} ORDER BY ${keys} LIMIT ${rowsMax}`,
-  );
+  const bound = after === undefined ? '' : `WHERE (${keys}) > (${after.map(placeholder).join(', ')})`;
+  const rest = `FROM ${quote(table.name)} ${bound} ORDER BY ${keys}`;
+  const statement = source.db.prepare(`SELECT ${keys}, ${columns} ${rest} LIMIT ${rowsMax}`);
   statement.setReadBigInts(true);
   statement.setReturnArrays(true);
   const rows: Cell[][] = [];
@@ -167,8 +174,29 @@ function readPage(
     cut = sizeBytes >= PAGE_BYTES_MAX;
     if (cut) break;
   }
+  for (let place = 0; place < key.length; place += 1) {
+    if (!rows.some((row) => isDoubtful(row[place]))) continue;
+    const name = quote(key[place] ?? '');
+    const exact = source.db.prepare(`SELECT CAST(${name} AS BLOB) AS bytes ${rest} LIMIT ${rows.length}`);
+    for (const [at, { bytes }] of exact.all(...(after ?? [])).entries()) {
+      const row = rows[at];
+      const cell = row?.[place];
+      if (row === undefined || !isDoubtful(cell) || !(bytes instanceof Uint8Array)) continue;
+      if (!Buffer.from(cell).equals(bytes)) row[place] = new TextBytes(bytes);
+    }
+  }
   const lastKey = rows.at(-1)?.slice(0, key.length) ?? [];
   return { rows, key, lastKey, ended: !cut && rows.length < rowsMax };
+}
+
+/** How a cell of a key is bound. */
+export function placeholder(cell: Cell): string {
+  return cell instanceof TextBytes ? 'CAST(? AS TEXT)' : '?';
+}
+
+/** Decoding puts U+FFFD for bytes that are not valid, but it can stand in a text by right too. */
+export function isDoubtful(cell: Cell | undefined): cell is string {
+  return typeof cell === 'string' && cell.includes('\uFFFD');
 }
 
 function sizeOf(cell: Cell): number {
@@ -222,10 +250,28 @@ function rawRow(row: Cell[], from: number): string {
   return text;
 }
 
-export type Job = { path: string; write?: boolean; sql: string[] };
+/** Statements to run. `waitMs`: for how long a locked file is waited for; by default 10,000 ms. */
+export type Job = {
+  path: string;
+  write?: boolean;
+  sql: string[];
+  waitMs?: number;
+  /** With them the statements have `carried(place, cell)`, the field of a cell, and `folded(text)`, without its case. */
+  encodings?: Encoding[];
+};
+
+async function isSmall(path: string): Promise<boolean> {
+  let sizeBytes = 0;
+  for (const name of [path, `${path}-wal`]) {
+    const found = await stat(name).catch(() => undefined);
+    sizeBytes += found?.size ?? 0;
+  }
+  return sizeBytes <= SMALL_BYTES;
+}
 
 /**
- * Runs statements that cannot be paged (integrity checks, counts) on a thread of its own, at most 100 rows each.
+ * Runs statements that cannot be paged (integrity checks, counts) on a thread of its own, at most 100 rows each. On a
+ * small file they take less time than a thread does.
  *
  * @throws the signal's reason where the phase is cancelled; the thread then ends after its current statement.
  */
@@ -235,6 +281,8 @@ export async function runAside(
   signal: AbortSignal,
 ): Promise<Record<string, unknown>[][]> {
   signal.throwIfAborted();
+  if (await isSmall(job.path))
+    return await whenFree(name, signal, () => runJob({ ...job, waitMs: BUSY_RETRY_MS }));
   const worker = new Worker(new URL('./sqlite-thread.ts', import.meta.url), { workerData: job });
   const { promise, resolve, reject } = Promise.withResolvers<Record<string, unknown>[][]>();
   const onAbort = (): void => reject(signal.reason);

@@ -6,6 +6,7 @@ import { fail } from './fail.ts';
 import { takeOver } from './fence.ts';
 import { countersOf } from './import/existing-tables.ts';
 import { literal } from './import/defaults.ts';
+import { visible } from './import/lines.ts';
 import { makeImportTables } from './import/places.ts';
 import type { Owner } from './import/places.ts';
 import { proveComparison } from './import/proof.ts';
@@ -84,7 +85,7 @@ function verdictOf(
     const count = found.differencesTotal === 1 ? '1 difference' : `${found.differencesTotal} differences`;
     const more = found.differencesTotal > found.differences.length ? '; and more' : '';
     const summary = `${count} between '${params.source}' and '${params.target}', expected none: ${found.differences.join('; ')}${more}`;
-    return { verdict: 'fail', summary: summary.slice(0, 3_500) };
+    return { verdict: 'fail', summary: visible(summary).slice(0, 3_500) };
   }
   if (found.cellsCompared !== cellsInSource) {
     return {
@@ -195,11 +196,12 @@ async function checkCounters(
     found.push(`${table.source.name} ${alias.name} has no counter`);
   for (const { column, sequence } of counters) {
     const [row] = await connection.query(
-      `SELECT last_value + CASE WHEN is_called THEN 1 ELSE 0 END, (SELECT coalesce(max(${quote(column)}), 0) FROM ${on}) FROM ${sequence}`,
+      `SELECT last_value, is_called, (SELECT coalesce(max(${quote(column)}), 0) FROM ${on}) FROM ${sequence}`,
     );
-    const next = BigInt(row?.[0] ?? 0);
+    // The last number that there is leaves none for a new row, on either side.
+    const next = BigInt(row?.[0] ?? 0) + (row?.[1] === 't' ? 1n : 0n);
     const given = column === alias?.target ? (table.source.sequence ?? 0n) : 0n;
-    const known = [BigInt(row?.[1] ?? 0), given].reduce((a, b) => (a > b ? a : b));
+    const known = [BigInt(row?.[2] ?? 0), given].reduce((a, b) => (a > b ? a : b));
     if (next <= known)
       found.push(`${table.source.name} ${column} continues at ${next}, expected above ${known}`);
   }

@@ -87,7 +87,7 @@ test('the same file is carried whole once each offender has its line', async () 
     ),
   ).toEqual([
     { table: 'mixed', row: 'id=2', column: 'at', class: 'integer', value: Buffer.from('1704164645') },
-    { table: 'mixed', row: 'id=2', column: 'u', class: 'blob', value: Buffer.from([0x61, 0xff]) },
+    { table: 'mixed', row: 'id=2', column: 'u', class: 'text', value: Buffer.from([0x61, 0xff]) },
   ]);
   expect(await world.ask(`insert into empty (x) values ('next') returning id`)).toEqual([{ id: '4001' }]);
   expect(await world.ask('select parent from child')).toEqual([{ parent: '77' }]);

@@ -61,12 +61,12 @@ test.each([
   [
     'a default that is computed',
     `CREATE TABLE t (a TEXT DEFAULT (hex(randomblob(4))))`,
-    `DefaultExpression: column "t"."a", whose DEFAULT hex(randomblob(4)) is not a value of type text (to go without it: skip: [default t.a])`,
+    `DefaultExpression: column "t"."a", whose DEFAULT hex(randomblob(4)) is not carried to type text (to go without it: skip: [default t.a])`,
   ],
   [
     'a default of another type',
     `CREATE TABLE t (a DATE DEFAULT 'soon')`,
-    `whose DEFAULT 'soon' is not a value of type date`,
+    `whose DEFAULT 'soon' is not carried to type date`,
   ],
   [
     'a name that is too long',

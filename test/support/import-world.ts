@@ -22,6 +22,8 @@ export const IMPORT_VALUES = ['sqlite', 'sqlite-held', 'postgres-held', 'postgre
 export type ImportWorld = AsyncDisposable & {
   path: string;
   switchServer: SwitchServer;
+  /** What the step says. */
+  params: ImportParams;
   /** Outputs of phases that ran, as the interceptor would load them. */
   outputs: Record<string, Record<string, Json>>;
   /** A context of this world, with the next fence. */
@@ -74,6 +76,7 @@ export async function makeImportWorld(
   const world: ImportWorld = {
     path,
     switchServer,
+    params,
     outputs,
     context: (options = {}) =>
       makePhaseContext({

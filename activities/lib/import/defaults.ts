@@ -1,5 +1,6 @@
 /** DEFAULT expressions of SQLite as PostgreSQL writes them. What is not understood is no default: it is refused. */
 import { DatabaseSync } from 'node:sqlite';
+import { quote } from '../sqlite.ts';
 import type { Cell } from '../sqlite.ts';
 import { carrierOf } from './encoding.ts';
 import type { Rule } from './rules.ts';
@@ -72,7 +73,9 @@ function stripped(sql: string | null): string | null {
 /** The cell that SQLite itself makes of a literal in a column of this type. */
 function storedAs(sql: string, declared: string): Cell {
   using db = new DatabaseSync(':memory:');
-  db.exec(`CREATE TABLE one (cell ${declared} DEFAULT ${sql}); INSERT INTO one DEFAULT VALUES`);
+  // In quotes, since any word can be a type there.
+  const type = declared === '' ? '' : quote(declared);
+  db.exec(`CREATE TABLE one (cell ${type} DEFAULT ${sql}); INSERT INTO one DEFAULT VALUES`);
   const statement = db.prepare('SELECT cell FROM one');
   statement.setReadBigInts(true);
   return statement.get()?.['cell'] ?? null;

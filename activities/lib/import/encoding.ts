@@ -21,8 +21,8 @@ export type Encoding =
   | { as: 'timestamptz'; form: MomentForm; digits?: number; zone?: string }
   /** `any`: numbers are carried as their text. `lengthMax` in characters; `exactly`: no shorter ones either. */
   | { as: 'text'; any?: true; lengthMax?: number; exactly?: true }
-  /** `any`: text is carried as its bytes. */
-  | { as: 'bytes'; any?: true }
+  /** `texts`: text is carried as its bytes. `any`: numbers too, as those of their text. */
+  | { as: 'bytes'; texts?: true; any?: true }
   | { as: 'uuid' }
   | { as: 'json' }
   | { as: 'jsonb' }
@@ -101,7 +101,7 @@ export function carrierOf(encoding: Encoding): Carrier {
         expected: 'a blob',
         encode: (cell) => {
           if (typeof cell === 'string')
-            return encoding.any === true ? hexField(Buffer.from(cell)) : undefined;
+            return encoding.any === true || encoding.texts === true ? hexField(Buffer.from(cell)) : undefined;
           if (cell instanceof Uint8Array) return hexField(cell);
           return encoding.any === true ? hexField(Buffer.from(numberAsText(cell))) : undefined;
         },

@@ -9,10 +9,14 @@ import { withPostgres } from '../postgres.ts';
 import type { Connection } from '../postgres.ts';
 import { quote } from '../sqlite.ts';
 import { checkServer } from './check-target.ts';
+import { assertNoDuplicates } from './duplicates.ts';
+import type { UniqueKey } from './duplicates.ts';
+import { visible } from './lines.ts';
 import { OFFENDERS_NAMED_MAX } from './offenders.ts';
 import { checkIntegrity, findOrphans, profileCells } from './profile.ts';
 import { refuseReverse } from './reverse-check.ts';
 import { findReplaced } from './swap.ts';
+import { readUniqueKeys } from './target-keys.ts';
 import { targetTableNames } from './target-schema.ts';
 
 /** Bytes of what is told about things left behind. */
@@ -40,7 +44,9 @@ export async function inspectImport(params: ImportParams, context: PhaseContext)
       mapped.mapping.refused.push(...(await refuseReverse(mapped.mapping, mapped.schema, source.path)));
     assertCarried(params, mapped.mapping, mode === 'existing' ? standing : []);
     assertNoOrphans(params, await findOrphans(mapped, context.signal));
+    const keys = mode === 'existing' ? await readUniqueKeys(connection) : new Map<string, UniqueKey[]>();
     const { rows, cells, quarantined, notes } = await profileCells(mapped, params, context);
+    await assertNoDuplicates(mapped, keys, context.signal);
     const { mapping, schema } = mapped;
     const tables = mapping.tables.length;
     const told = [
@@ -53,7 +59,7 @@ export async function inspectImport(params: ImportParams, context: PhaseContext)
     ].join('; ');
     return {
       verdict: notes.length > 0 ? 'warn' : 'pass',
-      summary: `${tables} tables, ${rows} rows, ${cells} cells can be carried exactly${told === '' ? '' : `; ${told.slice(0, TOLD_MAX)}`}`,
+      summary: `${tables} tables, ${rows} rows, ${cells} cells can be carried exactly${told === '' ? '' : `; ${shortened(told)}`}`,
       output: {
         tables,
         rows,
@@ -73,6 +79,11 @@ export async function inspectImport(params: ImportParams, context: PhaseContext)
       },
     };
   });
+}
+
+function shortened(told: string): string {
+  const text = visible(told);
+  return text.length > TOLD_MAX ? `${text.slice(0, TOLD_MAX)}… and more` : text;
 }
 
 /** Who makes the tables: the import where there are none. */
@@ -126,6 +137,8 @@ function assertNoOrphans(params: ImportParams, orphans: string[]): void {
   const total = orphans.length >= 100 ? 'at least 100' : String(orphans.length);
   throw fail(
     'PreconditionFailed',
-    `'${params.source}' has ${total} rows whose foreign key points at nothing: ${named}. Correct them first.`,
+    visible(
+      `'${params.source}' has ${total} rows whose foreign key points at nothing: ${named}. Correct them first.`,
+    ),
   );
 }

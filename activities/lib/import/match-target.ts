@@ -1,6 +1,7 @@
 /** Tables that the target has already, met by name: what is missing on either side is refused before anything is copied. */
 import type { MappedColumn, MappedTable } from '../mapping.ts';
 import { quote } from '../sqlite.ts';
+import { skipLine } from './lines.ts';
 import type { SourceColumn, SourceTable } from '../sqlite-schema.ts';
 import { leave } from './remarks.ts';
 import type { MappingOptions, Remarks } from './remarks.ts';
@@ -72,7 +73,9 @@ function matchTable(
     const found = named(target.columns, column.name);
     if (found === undefined) {
       const words = `column ${quote(source.name)}.${quote(column.name)}, which has no column of this name in the target`;
-      remarks.refused.push(`${words} (to go without it: skip: [column ${source.name}.${column.name}])`);
+      remarks.refused.push(
+        `${words} (to go without it: ${skipLine(`column ${source.name}.${column.name}`)})`,
+      );
       return [];
     }
     return [matchColumn(input, { source, column, target: found }, remarks)];
@@ -127,6 +130,7 @@ function matchColumn(
     notNull: target.notNull,
     defaultSql: null,
     quarantine: word === 'quarantine',
+    fixed: true,
     computed: target.computed,
   };
 }

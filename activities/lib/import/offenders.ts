@@ -1,7 +1,11 @@
 /** Cells that cannot be carried exactly: each with its place, what it is, what was expected and the line that would allow it. */
+import { createHash } from 'node:crypto';
+import type { MappingWord } from '../../../procedures/mapping-words.ts';
 import type { MappedColumn, MappedTable } from '../mapping.ts';
 import type { Cell } from '../sqlite.ts';
-import { likelyForm } from './moments.ts';
+import { mappingLine, visible } from './lines.ts';
+import { carriesOffset, likelyForm, utcText } from './moments.ts';
+import { suits } from './target-schema.ts';
 
 export type OffenderCode =
   | 'MixedClass'
@@ -35,69 +39,62 @@ export const OFFENDERS_NAMED_MAX = 10;
 /** Of one column, while others have offenders too. */
 const NAMED_OF_COLUMN_MAX = 3;
 
-/** What is wrong with a cell that its column's carrier refused. */
+/** What is wrong with a cell that its column's carrier refused, and the line that would allow it. */
 export function judge(
   table: MappedTable,
   column: MappedColumn,
   cell: Exclude<Cell, null>,
+  code = codeOf(column, cell),
 ): Pick<Offender, 'code' | 'allow'> {
-  const code = codeOf(column, cell);
   return { code, allow: allowanceOf(code, { key: `${table.source.name}.${column.name}`, column, cell }) };
 }
 
 function codeOf({ encoding }: MappedColumn, cell: Exclude<Cell, null>): OffenderCode {
   const { as } = encoding;
-  if (as === 'timestamp' || as === 'timestamptz')
-    return as === 'timestamptz' && /^\d{4}-\d\d-\d\d[ T][\d:.]+$/.test(String(cell))
-      ? 'TimezoneUndeclared'
-      : 'DateMixed';
-  if (as === 'date' || as === 'time') return 'DateMixed';
+  const isNumber = typeof cell === 'bigint' || typeof cell === 'number';
+  if (as === 'timestamptz' && encoding.form === 'iso' && encoding.zone === undefined)
+    return typeof cell === 'string' && utcText(cell, 'Z') !== undefined ? 'TimezoneUndeclared' : 'DateMixed';
+  if (as === 'timestamp' || as === 'timestamptz' || as === 'date' || as === 'time') return 'DateMixed';
   if (as === 'boolean') return 'BooleanValue';
   if (as === 'enum') return 'EnumValue';
   if (as === 'integer' && typeof cell === 'bigint') return 'IntegerOverflow';
-  if (as === 'numeric' && (typeof cell === 'bigint' || typeof cell === 'number')) return 'DecimalPrecision';
-  if ((as === 'real' || as === 'short-real') && (typeof cell === 'bigint' || typeof cell === 'number'))
-    return 'DecimalPrecision';
+  if ((as === 'numeric' || as === 'real' || as === 'short-real') && isNumber) return 'DecimalPrecision';
   if (as === 'text' && typeof cell === 'string') return cell.includes('\0') ? 'NulInText' : 'TooLong';
   return 'MixedClass';
 }
 
-function allowanceOf(
-  code: OffenderCode,
-  { key, column, cell }: { key: string; column: MappedColumn; cell: Exclude<Cell, null> },
-): string {
-  const line = (word: string): string => `mapping: { ${yamlKey(key)}: ${word} }`;
-  const quarantine = column.notNull ? '' : ', or quarantine';
-  switch (code) {
-    case 'NulInText':
-    case 'BadUtf8':
-      return line('bytea') + quarantine;
-    case 'TimezoneUndeclared':
-      return 'timezone: UTC, or the offset that holds';
-    case 'DateMixed': {
-      const form =
-        (typeof cell === 'bigint' || typeof cell === 'number') && column.encoding.as !== 'date'
-          ? likelyForm(cell)
-          : undefined;
-      return line(form ?? 'text') + quarantine;
-    }
-    case 'MixedClass':
-    case 'BooleanValue':
-    case 'DecimalPrecision':
-      return line(cell instanceof Uint8Array ? 'bytea' : numbersOnly(cell, column)) + quarantine;
-    default:
-      return column.notNull ? 'correct it in the source' : line('quarantine');
+type Case = { key: string; column: MappedColumn; cell: Exclude<Cell, null> };
+
+function allowanceOf(code: OffenderCode, { key, column, cell }: Case): string {
+  if (code === 'TimezoneUndeclared') return 'timezone: UTC, or the offset that holds';
+  const { fixed, notNull, encoding, type } = column;
+  const words = wordsFor(code, { column, cell }).filter((word) => !fixed || suits(word, { type, encoding }));
+  if (!notNull) words.push('quarantine');
+  const [first, ...others] = words;
+  if (first === undefined)
+    return `correct it in the source${fixed ? ', or widen its column in the target' : ''}`;
+  return mappingLine(key, first) + others.map((word) => `, or ${word}`).join('');
+}
+
+/** Types that would hold the cell, the best first. */
+function wordsFor(code: OffenderCode, { column, cell }: Omit<Case, 'key'>): MappingWord[] {
+  const { encoding } = column;
+  if (code === 'NulInText' || code === 'BadUtf8') return ['bytea'];
+  if (code === 'TooLong' || code === 'EnumValue' || code === 'IntegerOverflow') return [];
+  if (cell instanceof Uint8Array) return ['bytea'];
+  const isNumber = typeof cell === 'bigint' || typeof cell === 'number';
+  if (code === 'DateMixed') {
+    const form = isNumber && encoding.as !== 'date' ? likelyForm(cell) : undefined;
+    const known = 'form' in encoding && form === encoding.form;
+    if (form !== undefined && !known) return [form];
+    const zoned = encoding.as === 'timestamp' && typeof cell === 'string' && utcText(cell) !== undefined;
+    return zoned && carriesOffset(cell) ? ['timestamptz'] : ['text'];
   }
-}
-
-/** A real among integers is kept by numeric; everything else only by text. */
-function numbersOnly(cell: Exclude<Cell, null>, { encoding }: MappedColumn): string {
-  const isNumber = typeof cell === 'number' && Number.isFinite(cell);
-  return isNumber && (encoding.as === 'integer' || encoding.as === 'boolean') ? 'numeric' : 'text';
-}
-
-function yamlKey(key: string): string {
-  return /^[\w.]+$/.test(key) ? key : `'${key.replaceAll("'", "''")}'`;
+  // A real among integers is kept by numeric; everything else only by text.
+  const asNumeric = encoding.as === 'integer' || encoding.as === 'boolean';
+  const isReal = typeof cell === 'number' && Number.isFinite(cell) && !Object.is(cell, -0);
+  if (asNumeric && isReal) return ['numeric'];
+  return encoding.as === 'bytes' && isNumber ? ['bytea'] : ['text'];
 }
 
 /** Keeps the offenders worth naming and counts all. */
@@ -138,7 +135,9 @@ export class Offenders {
 
 /** One offender in words. */
 export function offenderText(one: Offender): string {
-  return `${one.code}: ${one.table} ${one.row} ${one.column} holds ${one.found}, expected ${one.expected} (${one.allow})`;
+  return visible(
+    `${one.code}: ${one.table} ${one.row} ${one.column} holds ${one.found}, expected ${one.expected} (${one.allow})`,
+  );
 }
 
 /** A cell in words. */
@@ -150,20 +149,23 @@ export function describeCell(cell: Cell): string {
   return `a blob of ${cell.byteLength} bytes`;
 }
 
-/** A cell of a key in words. */
+/** A cell of a key in words. What is cut off or rewritten carries a digest, so that no two keys have the same. */
 export function plainCell(cell: Cell): string {
   if (cell === null) return 'NULL';
-  if (cell instanceof Uint8Array) return `x'${Buffer.from(cell).subarray(0, 16).toString('hex')}'`;
-  return shorten(String(cell));
+  const isBlob = cell instanceof Uint8Array;
+  const short = isBlob
+    ? `x'${Buffer.from(cell).subarray(0, KEY_BYTES_SHOWN).toString('hex')}'`
+    : shorten(String(cell));
+  const isWhole = isBlob ? cell.byteLength <= KEY_BYTES_SHOWN : short === String(cell);
+  if (isWhole) return short;
+  const bytes = isBlob ? cell : Buffer.from(String(cell));
+  return `${short}#${createHash('sha256').update(bytes).digest('hex').slice(0, 16)}`;
 }
+
+/** Bytes of a blob in a key that are shown. */
+const KEY_BYTES_SHOWN = 16;
 
 /** At most 60 characters, with control characters in sight. */
 export function shorten(text: string): string {
-  const cut = text.length > 60 ? `${text.slice(0, 60)}…` : text;
-  // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
-  return cut.replace(/[\u0000-\u001f]/g, hexOf);
-}
-
-function hexOf(character: string): string {
-  return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
+  return visible(text.length > 60 ? `${text.slice(0, 60)}…` : text);
 }

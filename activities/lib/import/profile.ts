@@ -8,6 +8,7 @@ import type { MappedTable } from '../mapping.ts';
 import { encodePage } from '../rows.ts';
 import { quote, readPages, runAside } from '../sqlite.ts';
 import type { Page, Source } from '../sqlite.ts';
+import { skipLine } from './lines.ts';
 import { OFFENDERS_NAMED_MAX, Offenders, offenderText } from './offenders.ts';
 import type { Offender } from './offenders.ts';
 import { lengthOf } from './encoding.ts';
@@ -150,7 +151,7 @@ export async function findOrphans({ source, mapping }: MappedSource, signal: Abo
       const rowid = row['rowid'] === null ? '' : ` rowid=${Number(row['rowid'])}`;
       const line = `foreign key ${table.name}.${key.columns.join(',')}`;
       return [
-        `${table.name}${rowid} has no parent in ${key.parent} (to carry it without the key: skip: [${line}])`,
+        `${table.name}${rowid} has no parent in ${key.parent} (to carry it without the key: ${skipLine(line)})`,
       ];
     }),
   );

@@ -5,7 +5,7 @@
 import { finished } from 'node:stream/promises';
 import { from as copyFrom } from 'pg-copy-streams';
 import type { PhaseContext } from '../../phase.ts';
-import { compareTable } from '../compare.ts';
+import { compareTable, readingOrder } from '../compare.ts';
 import type { MappedTable, Mapping } from '../mapping.ts';
 import { inTransaction } from '../postgres.ts';
 import type { Connection } from '../postgres.ts';
@@ -70,13 +70,15 @@ async function flippedRows(
   signal: AbortSignal,
 ): Promise<{ lines: string[]; column: string } | undefined> {
   // In the order in which the comparison reads them.
-  const order = table.source.primaryKey === null ? 'storage' : 'key';
+  const order = readingOrder(table);
   for await (const page of readPages(source, table.source, { order, rowsMax: ROWS, signal })) {
     const { lines } = encodePage(source, table, page, new Offenders());
     // The last row and the last columns first: what comes late is missed most easily. Keys last: they move a row.
     const places = [...table.columns.keys()].toReversed();
-    const isKey = (place: number): boolean =>
-      table.source.primaryKey?.includes(table.columns[place]?.name ?? '') === true;
+    const keys = places.filter(
+      (place) => table.source.primaryKey?.includes(table.columns[place]?.name ?? '') === true,
+    );
+    const isKey = (place: number): boolean => keys.includes(place);
     for (const place of [...places.filter((one) => !isKey(one)), ...places.filter(isKey)]) {
       const column = table.columns[place];
       if (column === undefined || column.computed) continue;
@@ -84,12 +86,20 @@ async function flippedRows(
         const fields = lines[row]?.split('\t') ?? [];
         const changed = flip(column.encoding, fields[place] ?? NULL_FIELD);
         if (changed === undefined) continue;
-        return { lines: lines.with(row, fields.with(place, changed).join('\t')), column: column.name };
+        const flipped = fields.with(place, changed);
+        // A key that another row has would be a second difference.
+        if (isKey(place) && lines.some((line) => hasKey(line, flipped, keys))) continue;
+        return { lines: lines.with(row, flipped.join('\t')), column: column.name };
       }
     }
     return undefined;
   }
   return undefined;
+}
+
+function hasKey(line: string, fields: string[], keys: number[]): boolean {
+  const others = line.split('\t');
+  return keys.every((key) => others[key] === fields[key]);
 }
 
 /** Another value of the same type that differs in one byte; undefined where there is no simple one. */
@@ -109,9 +119,11 @@ export function flip(encoding: Encoding, field: string): string | undefined {
     }
     case 'bytes':
       return field.length > 3 ? field.slice(0, -1) + (field.endsWith('0') ? '1' : '0') : undefined;
+    case 'time':
     case 'timestamp':
+    case 'timestamptz':
       return field.replace(
-        /:(\d)(\d)(?=$|\.)/,
+        /:(\d)(\d)(?=$|[.+])/,
         (_, tens: string, ones: string) => `:${tens}${ones === '0' ? '1' : '0'}`,
       );
     default:

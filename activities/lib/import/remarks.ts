@@ -1,5 +1,6 @@
 /** What is found wrong or worth saying while a mapping is made, and what the step has to say about it. */
 import type { MappingWord } from '../../../procedures/mapping-words.ts';
+import { skipLine } from './lines.ts';
 
 /** What the step says about the mapping. */
 export type MappingOptions = {
@@ -27,9 +28,5 @@ export function leave(
 ): void {
   remarks.used.add(what.line);
   if (skip.includes(what.line)) remarks.skipped.push(what.words);
-  else remarks.refused.push(`${what.words} (to go without it: skip: [${yamlText(what.line)}])`);
-}
-
-function yamlText(line: string): string {
-  return /^[\w .]+$/.test(line) ? line : `'${line.replaceAll("'", "''")}'`;
+  else remarks.refused.push(`${what.words} (to go without it: ${skipLine(what.line)})`);
 }

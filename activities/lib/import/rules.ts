@@ -33,7 +33,7 @@ const TIME: Rule = { type: 'time without time zone', encoding: { as: 'time' } };
 const TEXT: Rule = { type: 'text', encoding: { as: 'text' } };
 const BYTES: Rule = { type: 'bytea', encoding: { as: 'bytes' } };
 /** Text in a BLOB column is kept as the bytes that it is: nothing is taken for base64. */
-const BLOB: Rule = { type: 'bytea', encoding: { as: 'bytes', any: true } };
+const BLOB: Rule = { type: 'bytea', encoding: { as: 'bytes', texts: true } };
 
 /** Moments without an offset, or with one. */
 export function momentRule(hasOffset: boolean, form: MomentForm = 'iso'): Rule {
@@ -105,7 +105,7 @@ function byAffinity(declared: string): Rule {
 
 const WORDS: Record<Exclude<MappingWord, 'quarantine'>, Rule> = {
   text: { type: 'text', encoding: { as: 'text', any: true } },
-  bytea: BLOB,
+  bytea: { type: 'bytea', encoding: { as: 'bytes', any: true } },
   bigint: INTEGER,
   numeric: NUMERIC,
   'double precision': REAL,
@@ -125,4 +125,11 @@ const WORDS: Record<Exclude<MappingWord, 'quarantine'>, Rule> = {
 /** The rule that a word of `mapping` asks for; undefined for `quarantine`, which keeps the column's own. */
 export function wordRule(word: MappingWord): Rule | undefined {
   return word === 'quarantine' ? undefined : WORDS[word];
+}
+
+/** The rule where the step says what holds for moments that name no offset. */
+export function zonedRule(rule: Rule, zone: string | undefined): Rule {
+  const { encoding } = rule;
+  if (zone === undefined || encoding.as !== 'timestamptz' || encoding.form !== 'iso') return rule;
+  return { ...rule, encoding: { ...encoding, zone } };
 }

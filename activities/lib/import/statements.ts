@@ -1,5 +1,5 @@
 /** What makes a mapping's tables, and what comes after their rows. */
-import type { MappedTable, Mapping } from '../mapping.ts';
+import type { MappedColumn, MappedTable, Mapping } from '../mapping.ts';
 import { quote } from '../sqlite.ts';
 import type { IndexColumn, SourceIndex, SourceTable } from '../sqlite-schema.ts';
 import { literal } from './defaults.ts';
@@ -26,13 +26,16 @@ export type Finish = { kind: FinishKind; table: string; sql: string };
  */
 export function finishStatements(mapping: Mapping, schema: string): Finish[] {
   const { tables } = mapping;
-  const each = (kind: FinishKind, make: (table: SourceTable, on: string) => string[]): Finish[] =>
-    tables.flatMap(({ source, target }) =>
-      make(source, `${quote(schema)}.${quote(target)}`).map((sql) => ({ kind, table: target, sql })),
+  const each = (
+    kind: FinishKind,
+    make: (table: SourceTable, on: string, columns: MappedColumn[]) => string[],
+  ): Finish[] =>
+    tables.flatMap(({ source, target, columns }) =>
+      make(source, `${quote(schema)}.${quote(target)}`, columns).map((sql) => ({ kind, table: target, sql })),
     );
   return [
-    ...each('index', (table, on) =>
-      table.indexes.filter(({ name }) => name !== '').map((index) => indexStatement(on, index)),
+    ...each('index', (table, on, columns) =>
+      table.indexes.filter(({ name }) => name !== '').map((index) => indexStatement({ on, index, columns })),
     ),
     ...each('primary', (table, on) =>
       table.primaryKey === null ? [] : [`ALTER TABLE ${on} ADD PRIMARY KEY (${columnsOf(table.primaryKey)})`],
@@ -40,8 +43,8 @@ export function finishStatements(mapping: Mapping, schema: string): Finish[] {
     ...each('unique', (table, on) =>
       table.uniques.map((columns) => `ALTER TABLE ${on} ADD UNIQUE (${columnsOf(columns)})`),
     ),
-    ...each('index', (table, on) =>
-      table.indexes.filter(({ name }) => name === '').map((index) => indexStatement(on, index)),
+    ...each('index', (table, on, columns) =>
+      table.indexes.filter(({ name }) => name === '').map((index) => indexStatement({ on, index, columns })),
     ),
     ...each('counter', counterStatements),
     ...each('foreign', (table, on) =>
@@ -81,20 +84,26 @@ export function counterStatement(at: { on: string; column: string; known: bigint
   return `SELECT setval(${sequence}, greatest(top, 1), top >= 1) FROM ${greatest} AS known`;
 }
 
-function indexStatement(on: string, index: SourceIndex): string {
-  const columns = index.columns.map((column) => folded(column) + (column.descending ? ' DESC' : ''));
+function indexStatement(at: { on: string; index: SourceIndex; columns: MappedColumn[] }): string {
+  const { on, index } = at;
+  const textual = new Set(at.columns.filter(({ type }) => type === 'text').map(({ name }) => name));
+  const columns = index.columns.map(
+    (column) =>
+      (textual.has(column.name) ? folded(column) : quote(column.name)) + (column.descending ? ' DESC' : ''),
+  );
   const name = index.name === '' ? '' : `${quote(index.name)} `;
   return `CREATE ${index.unique ? 'UNIQUE ' : ''}INDEX ${name}ON ${on} (${columns.join(', ')})`;
 }
 
-/** NOCASE folds the letters A to Z and no others, which is what `lower` does in collation C. */
+/** NOCASE folds the letters A to Z and no others, which is what `lower` does in collation C. Only text folds. */
 function folded({ name, folds }: IndexColumn): string {
   if (folds === 'NOCASE') return `(lower(${quote(name)} COLLATE "C"))`;
   return folds === 'RTRIM' ? `(rtrim(${quote(name)}, ' '))` : quote(name);
 }
 
 function columnsOf(names: string[]): string {
-  return names.map(quote).join(', ');
+  // SQLite lets a key name a column twice.
+  return [...new Set(names)].map(quote).join(', ');
 }
 
 /** The table's place in the target. */

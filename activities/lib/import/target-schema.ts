@@ -155,7 +155,8 @@ function encodingOf({ base, modifier }: TargetColumn, wishes: ColumnWishes): Enc
         ...(base === 'bpchar' ? { exactly: true } : {}),
       };
     case 'bytea':
-      return { as: 'bytes', ...(wishes.word === 'bytea' || wishes.blob ? { any: true } : {}) };
+      if (wishes.word === 'bytea') return { as: 'bytes', any: true };
+      return { as: 'bytes', ...(wishes.blob ? { texts: true } : {}) };
     case 'uuid':
     case 'json':
     case 'jsonb':

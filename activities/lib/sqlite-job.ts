@@ -1,0 +1,29 @@
+/** Statements that cannot be paged, each with its first 100 rows. */
+import { DatabaseSync } from 'node:sqlite';
+import { carrierOf } from './import/encoding.ts';
+import type { Carrier } from './import/encoding.ts';
+import type { Cell, Job } from './sqlite.ts';
+
+const ROWS_MAX = 100;
+
+/** Runs them one after the other, and blocks whoever calls it meanwhile. */
+export function runJob(job: Job): Record<string, unknown>[][] {
+  using db = new DatabaseSync(job.path, { readOnly: job.write !== true, timeout: job.waitMs ?? 10_000 });
+  if (job.encodings !== undefined) addFunctions(db, job.encodings.map(carrierOf));
+  return job.sql.map((sql) => {
+    const found: Record<string, unknown>[] = [];
+    for (const row of db.prepare(sql).iterate()) {
+      found.push({ ...row });
+      if (found.length === ROWS_MAX) break;
+    }
+    return found;
+  });
+}
+
+function addFunctions(db: DatabaseSync, carriers: Carrier[]): void {
+  const options = { deterministic: true, useBigIntArguments: true };
+  db.function('carried', options, (place, cell: Cell) =>
+    cell === null ? null : (carriers[Number(place)]?.encode(cell) ?? null),
+  );
+  db.function('folded', options, (text: Cell) => (typeof text === 'string' ? text.toLowerCase() : text));
+}
