@@ -12,6 +12,7 @@ import type { MappedTable, Mapping } from '../mapping.ts';
 import type { Connection } from '../postgres.ts';
 import { quote } from '../sqlite.ts';
 import { literal } from './defaults.ts';
+import type { Encoding } from './encoding.ts';
 import { forget, keep, readKept } from './places.ts';
 import type { Owner } from './places.ts';
 import { placeOf } from './statements.ts';
@@ -21,14 +22,17 @@ const CAPTURE = 'capture';
 const RETURNED = 'returned';
 const TRIGGER = 'countdown_capture';
 const TRUNCATED = 'countdown_capture_all';
-/** Settings under which a key has one text, whatever the application's session says. */
-const SETTINGS = `SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET timezone = 'UTC' SET bytea_output = 'hex' SET extra_float_digits = 1`;
+/** Settings under which keys of a type have one text, whatever the application's session says. Each costs time with every row. */
+const SETTINGS: Partial<Record<Encoding['as'], string>> = {
+  date: `SET datestyle = 'ISO, YMD'`,
+  bytes: `SET bytea_output = 'hex'`,
+};
 
 /** `open`: rows are written that the source may not have. `returned`: the source has them all. */
 export type CaptureState = 'none' | 'open' | 'returned';
 
 /** A table with the place in the list of its functions. */
-type Captured = { table: MappedTable; keys: string[]; place: number };
+type Captured = { table: MappedTable; place: number };
 
 /** The columns of the target by which a table's rows are known. Empty where it has no primary key. */
 export function keyColumns(table: MappedTable): MappedTable['columns'] {
@@ -51,39 +55,38 @@ export async function startCapture(
       owner.step,
     ]);
     await forget(connection, owner, [RETURNED]);
-    const tables = mapping.tables.map((table, place) => ({
-      table,
-      keys: keyColumns(table).map(({ target }) => target),
-      place,
-    }));
-    for (const one of tables) await watchTable(connection, owner, one);
+    for (const [place, table] of mapping.tables.entries())
+      await watchTable(connection, owner, { table, place });
     await keep(connection, owner, { kind: CAPTURE, item: 'mapping', value: JSON.stringify(mapping, toText) });
   });
 }
 
-async function watchTable(
-  connection: Connection,
-  owner: Owner,
-  { table, keys, place }: Captured,
-): Promise<void> {
+async function watchTable(connection: Connection, owner: Owner, { table, place }: Captured): Promise<void> {
   const on = placeOf(table);
+  const keys = keyColumns(table);
+  const names = keys.map(({ target }) => quote(target));
+  // By their texts: a type may call two texts the same, as citext does.
+  const list = (row: string): string => names.map((name) => `${row}.${name}::text`).join(', ');
   const key = (row: string): string =>
-    `jsonb_build_array(${keys.map((name) => `${row}.${quote(name)}::text`).join(', ')})::text`;
+    `jsonb_build_array(${names.map((name) => `${row}.${name}::text`).join(', ')})::text`;
   const into = `INSERT INTO countdown.captured (run, step, "table", id, key)`;
   const own = `${owner.run}, ${literal(owner.step)}, ${literal(table.target)}`;
   const note = (row: string): string =>
-    `${into} SELECT ${own}, sha256(convert_to(k, 'UTF8')), k FROM (SELECT ${key(row)} AS k) AS one ON CONFLICT DO NOTHING;`;
+    `noted := ${key(row)}; ${into} VALUES (${own}, sha256(convert_to(noted, 'UTF8')), noted) ON CONFLICT DO NOTHING;`;
   const row = functionName(owner, place, 'row');
   const all = functionName(owner, place, 'all');
+  const types = new Set(keys.map(({ encoding }) => SETTINGS[encoding.as] ?? ''));
+  const safe = `LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp ${[...types].join(' ')}`;
   // The application's user may not reach schema countdown: the functions write there as whoever made them.
   await connection.query(
-    `CREATE OR REPLACE FUNCTION ${row}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER ${SETTINGS} AS $do$ BEGIN
-       IF TG_OP <> 'INSERT' THEN ${note('OLD')} END IF;
-       IF TG_OP <> 'DELETE' THEN ${note('NEW')} END IF;
+    `CREATE OR REPLACE FUNCTION ${row}() RETURNS trigger ${safe} AS $do$ DECLARE noted text; BEGIN
+       IF TG_OP = 'DELETE' THEN ${note('OLD')} RETURN NULL; END IF;
+       IF TG_OP = 'UPDATE' THEN IF ROW(${list('OLD')}) IS DISTINCT FROM ROW(${list('NEW')}) THEN ${note('OLD')} END IF; END IF;
+       ${note('NEW')}
        RETURN NULL; END $do$`,
   );
   await connection.query(
-    `CREATE OR REPLACE FUNCTION ${all}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER ${SETTINGS} AS $do$ BEGIN
+    `CREATE OR REPLACE FUNCTION ${all}() RETURNS trigger ${safe} AS $do$ BEGIN
        ${into} SELECT ${own}, sha256(convert_to(k, 'UTF8')), k FROM (SELECT ${key('each')} AS k FROM ${on} AS each) AS every ON CONFLICT DO NOTHING;
        RETURN NULL; END $do$`,
   );

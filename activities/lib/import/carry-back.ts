@@ -8,7 +8,7 @@
  *   3  the rows that PostgreSQL has go into the table, cells that nobody touched as they were
  */
 import { DatabaseSync } from 'node:sqlite';
-import type { SQLInputValue } from 'node:sqlite';
+import type { SQLInputValue, StatementSync } from 'node:sqlite';
 import type { PhaseContext } from '../../phase.ts';
 import { fail, messageOf } from '../fail.ts';
 import type { MappedColumn, MappedTable, Mapping } from '../mapping.ts';
@@ -23,6 +23,8 @@ import { plainCell } from './offenders.ts';
 import type { Owner } from './places.ts';
 import { placeOf } from './statements.ts';
 
+/** Statements that are kept: one for each set of columns that changed together. */
+const STATEMENTS_MAX = 200;
 /** Keys that are looked at between two breaths. */
 const KEYS_PAGE = 500;
 /** Milliseconds that SQLite itself waits for a lock; `whenFree` goes on from there. */
@@ -162,6 +164,7 @@ class TableBack {
   changed = 0;
   removed = 0;
   readonly #db: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
   readonly #name: string;
   readonly #table: MappedTable;
   readonly #aside: string;
@@ -209,19 +212,24 @@ class TableBack {
     return statement.get()?.['cell'] ?? null;
   }
 
-  /** The cells by which the source knows the row. */
+  /** The cells by which the source knows the row; bytes twice, see `#byKey`. */
   #keyCells({ texts }: Key): SQLInputValue[] {
-    return this.#keys.map((column, place) =>
-      decodeField(
-        column.encoding,
-        fieldOf(column.encoding, texts[place] ?? ''),
-        this.#styles[this.#table.columns.indexOf(column)] ?? null,
-      ),
-    );
+    return this.#keys.flatMap((column, place) => {
+      const like = this.#styles[this.#table.columns.indexOf(column)] ?? null;
+      const field = fieldOf(column.encoding, texts[place] ?? '');
+      if (column.encoding.as !== 'bytes') return [decodeField(column.encoding, field, like)];
+      const bytes = decodeField(column.encoding, field, null);
+      return [bytes, bytes];
+    });
   }
 
+  /** Bytes may stand there as a blob or as text. */
   #byKey(): string {
-    return this.#keys.map(({ name }) => `${quote(name)} = ?`).join(' AND ');
+    return this.#keys
+      .map(({ name, encoding }) =>
+        encoding.as === 'bytes' ? `${quote(name)} IN (?, CAST(? AS TEXT))` : `${quote(name)} = ?`,
+      )
+      .join(' AND ');
   }
 
   /** Out of the table, into the one beside it. */
@@ -269,9 +277,11 @@ class TableBack {
       ([place, column]) => encoded(column, kept[place] ?? null) !== (fields[place] ?? NULL_FIELD),
     );
     const sets = ['"countdown is" = ?', ...changes.map(([, { name }]) => `${quote(name)} = ?`)];
-    this.#db
-      .prepare(`UPDATE ${this.#aside} SET ${sets.join(', ')} WHERE ${this.#byKey()}`)
-      .run(KEPT, ...changes.map(([place]) => this.#cellOf(place, fields)), ...key);
+    this.#prepared(`UPDATE ${this.#aside} SET ${sets.join(', ')} WHERE ${this.#byKey()}`).run(
+      KEPT,
+      ...changes.map(([place]) => this.#cellOf(place, fields)),
+      ...key,
+    );
     return changes.length > 0;
   }
 
@@ -279,9 +289,20 @@ class TableBack {
     const given = this.#given();
     const names = ['"countdown is"', ...given.map(([, { name }]) => quote(name))].join(', ');
     const marks = ['?', ...given.map(() => '?')].join(', ');
-    this.#db
-      .prepare(`INSERT INTO ${this.#aside} (${names}) VALUES (${marks})`)
-      .run(NEW, ...given.map(([place]) => this.#cellOf(place, fields)));
+    this.#prepared(`INSERT INTO ${this.#aside} (${names}) VALUES (${marks})`).run(
+      NEW,
+      ...given.map(([place]) => this.#cellOf(place, fields)),
+    );
+  }
+
+  #prepared(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) {
+      if (this.#statements.size === STATEMENTS_MAX) this.#statements.clear();
+      statement = this.#db.prepare(sql);
+      this.#statements.set(sql, statement);
+    }
+    return statement;
   }
 
   /** Columns that are carried and not computed, with their places. */

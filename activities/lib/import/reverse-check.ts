@@ -43,11 +43,16 @@ function refuseKey(table: MappedTable): string[] {
       `${label}, which has no primary key, so that no row of it could be found again; give it one, ${WITHOUT}`,
     ];
   return keys
-    .filter(({ encoding, quarantine }) => quarantine || !KEYS.includes(encoding.as) || 'any' in encoding)
+    .filter(({ encoding, quarantine }) => quarantine || !isKey(encoding))
     .map(
       ({ name, type }) =>
         `${label}, whose key ${quote(name)} of type ${type} has no one text on either side; ${WITHOUT.slice('or '.length)}`,
     );
+}
+
+function isKey(encoding: Encoding): boolean {
+  // Where numbers are carried as their text, nobody knows which of both a key was.
+  return KEYS.includes(encoding.as) && !(encoding.as === 'text' && encoding.any === true);
 }
 
 function refuseColumn({ source }: MappedTable, column: MappedColumn): string[] {
