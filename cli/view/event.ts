@@ -2,6 +2,9 @@
 import type { EventWire } from '../wire.ts';
 import { COLUMNS_MAX, type Style, cut, isPhaseState, isRunState, phaseMark, runWord } from './style.ts';
 
+/** Columns for the name of a phase; a longer one stays whole. */
+const PHASE_WIDTH = 23;
+
 /** The line of an event; null for one that says nothing to people. */
 export function eventLine(event: EventWire, style: Style): string | null {
   const { data } = event;
@@ -26,7 +29,7 @@ export function eventLine(event: EventWire, style: Style): string | null {
     const [phase, state] = [text('phase'), text('state')];
     if (phase === null || state === null || !isPhaseState(state) || phase.startsWith('@')) return null;
     const isEnd = !['running', 'undoing', 'waiting'].includes(state);
-    const head = `${at}${phaseMark({ ...style, colour: false }, state, isEnd ? text('verdict') : null)}${phase.padEnd(22)} ${state}`;
+    const head = `${at}${phaseMark({ ...style, colour: false }, state, isEnd ? text('verdict') : null)}${phase.padEnd(PHASE_WIDTH)} ${state}`;
     const error = data['error'];
     const message =
       typeof error === 'object' && error !== null && 'message' in error ? String(error.message) : null;

@@ -321,10 +321,10 @@ const line = (event: string, data: Record<string, unknown>) =>
 describe('a line an event', () => {
   test('a phase says time, state and what it found', () => {
     expect(line('phase', { phase: 'database/copy', state: 'done', verdict: 'pass', summary: '9 rows' })).toBe(
-      '01:16:40  ✓ database/copy          done  pass  9 rows',
+      '01:16:40  ✓ database/copy           done  pass  9 rows',
     );
     expect(line('phase', { phase: 'database/copy', state: 'running' })).toBe(
-      '01:16:40  ▸ database/copy          running',
+      '01:16:40  ▸ database/copy           running',
     );
   });
 
