@@ -88,6 +88,11 @@ export function readingOrder(table: MappedTable): 'key' | 'storage' {
   return orderedKey(table) === undefined ? 'storage' : 'key';
 }
 
+/** With its schema before it, where that is not in the path. */
+export function isCitext(type: string): boolean {
+  return /(?:^|\.)citext$/.test(type);
+}
+
 /** Whether SQLite sorts a key with this column without regard to case or blanks. */
 function folds({ indexes }: MappedTable['source'], name: string): boolean {
   return indexes.some((index) =>
@@ -104,7 +109,7 @@ function orderedKey({ source, columns }: MappedTable): MappedTable['columns'] | 
       return false;
     // Carried in another form than SQLite sorts it.
     if ('any' in column.encoding || 'texts' in column.encoding) return false;
-    return column.type !== 'citext' && !folds(source, column.name);
+    return !isCitext(column.type) && !folds(source, column.name);
   });
   return isOrdered ? keys.filter((column) => column !== undefined) : undefined;
 }

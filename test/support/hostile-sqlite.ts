@@ -155,7 +155,8 @@ export function makeHostileFile(path: string, seed: number): void {
     addIndexes(db, chance, { table, columns, taken });
   }
   addObjects(db, chance, { tables, taken });
-  db.exec('COMMIT');
+  // Some refusals end the transaction by themselves.
+  if (db.isTransaction) db.exec('COMMIT');
 }
 
 function attempt(db: DatabaseSync, sql: string): boolean {

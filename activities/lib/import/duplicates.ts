@@ -2,6 +2,7 @@
  * Rows that SQLite tells apart and PostgreSQL would not, under a key that must be unique there: `'Ann'` and `'ann'` under
  * citext, 1 and `'true'` as booleans, two spellings of one moment. Found before anything is copied, both rows named.
  */
+import { isCitext } from '../compare.ts';
 import { fail } from '../fail.ts';
 import type { MappedSource } from '../import-source.ts';
 import type { MappedColumn, MappedTable, Mapping } from '../mapping.ts';
@@ -78,7 +79,7 @@ function sourceKeys({ source }: MappedTable): UniqueKey[] {
 const MERGING: Encoding['as'][] = ['boolean', 'numeric', 'time', 'timestamp', 'timestamptz', 'uuid', 'jsonb'];
 
 function merges({ encoding, type }: MappedColumn): boolean {
-  return MERGING.includes(encoding.as) || 'any' in encoding || 'texts' in encoding || type === 'citext';
+  return MERGING.includes(encoding.as) || 'any' in encoding || 'texts' in encoding || isCitext(type);
 }
 
 /** Whether SQLite holds at least this key itself, and nothing on the way merges its values. */
@@ -114,15 +115,16 @@ function scanOf(table: MappedTable, key: UniqueKey): Scan | undefined {
     const field = isBytes ? `CAST(${name} AS BLOB)` : `carried(${encodings.length}, ${name})`;
     encodings.push(column.encoding);
     const isText = column.encoding.as === 'text';
-    if (isText && (part.folds === 'lower' || column.type === 'citext')) values.push(`folded(${field})`);
+    if (isText && (part.folds === 'lower' || isCitext(column.type))) values.push(`folded(${field})`);
     else if (isText && part.folds === 'NOCASE') values.push(`lower(${field})`);
     else if (isText && part.folds === 'RTRIM') values.push(`rtrim(${field}, ' ')`);
     else values.push(field);
   }
   const { storageKey, name } = table.source;
-  const entry = [...storageKey.map((one) => `${one}=`), ...names.map((one) => ` ${one} `)];
-  const cells = [...storageKey, ...names].map((one) => `quote(${quote(one)})`);
-  const label = cells.map((cell, place) => `${textOf(entry[place] ?? '')} || ${cell}`).join(' || ');
+  const shown = [...storageKey, ...names.filter((one) => !storageKey.includes(one))];
+  const label = shown
+    .map((one, place) => `${textOf(`${place === 0 ? '' : ' '}${one}=`)} || quote(${quote(one)})`)
+    .join(' || ');
   const filled = key.nullsEqual ? 'true' : values.map((value) => `${value} IS NOT NULL`).join(' AND ');
   const sql = `SELECT min(${label}) AS one, max(${label}) AS other FROM ${quote(name)} WHERE ${filled}
     GROUP BY ${values.join(', ')} HAVING count(*) > 1 LIMIT ${PAIRS_MAX}`;
@@ -136,7 +138,7 @@ function textOf(text: string): string {
 function describe(mapping: Mapping, { table, key }: Scan, pair: Record<string, unknown>): string {
   const columns = key.parts.flatMap((part) => columnOf(table, part) ?? []);
   const folds =
-    key.parts.some((part) => part.folds === 'lower') || columns.some(({ type }) => type === 'citext');
+    key.parts.some((part) => part.folds === 'lower') || columns.some(({ type }) => isCitext(type));
   const label = `${table.source.name} (${columns.map(({ name }) => name).join(', ')})`;
   return `${folds ? 'CaseDuplicate' : 'Duplicate'}: ${label} in the rows ${cut(pair['one'])} and ${cut(pair['other'])} (${remedy(mapping, { table, key, columns })})`;
 }
