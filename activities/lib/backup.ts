@@ -8,6 +8,7 @@ import { pipeline } from 'node:stream/promises';
 import type { PhaseContext } from '../phase.ts';
 import { fail, messageOf } from './fail.ts';
 import type { ImportParams } from './import-source.ts';
+import { checkRoom } from './import/room.ts';
 import { openSource, runAside } from './sqlite.ts';
 import type { Source } from './sqlite.ts';
 import { pause } from './wait.ts';
@@ -26,6 +27,7 @@ export type Backup = { path: string; sha256: string; sizeBytes: number };
  * under the final name.
  */
 export async function makeBackup(params: ImportParams, context: PhaseContext): Promise<Backup> {
+  await checkRoom(params, context);
   using source = await openSource(params.source, context);
   const path = join(await context.folder(), `${params.step}-${params.source}.sqlite`);
   const partial = `${path}.${context.fence.epoch}-${context.fence.seq}.partial`;

@@ -181,10 +181,12 @@ export async function digestSource(
 
 /** Bytes at the head of a database that hold its counter of changes, and of a log that hold its salts. */
 const HEAD_BYTES = 100;
+/** Bytes at the head of a log's index that every commit changes. */
+const INDEX_HEAD_BYTES = 48;
 
 /**
- * What changes whenever anybody writes to the file: sizes, times, and the counters in the heads of the file and its
- * log. Equal marks mean equal data; unequal ones only that somebody has to look.
+ * What changes whenever anybody writes to the file or puts another in its place: which file it is, size, time, and the
+ * counters in the heads of the file, its log and the log's index. Equal marks mean equal data; unequal ones only that somebody has to look.
  */
 export async function markSource(params: ImportParams, context: PhaseContext): Promise<string> {
   const { path } = context.target(params.source, 'sqlite');
@@ -193,11 +195,20 @@ export async function markSource(params: ImportParams, context: PhaseContext): P
     const file = await open(name, 'r').catch(() => undefined);
     if (file === undefined) continue;
     try {
-      const { mtimeNs, size } = await file.stat({ bigint: true });
+      const { mtimeNs, size, ino, dev } = await file.stat({ bigint: true });
       const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
-      hash.update(`${name === path} ${mtimeNs} ${size} `).update(buffer.subarray(0, bytesRead));
+      hash.update(`${name === path} ${mtimeNs} ${size} ${dev} ${ino} `).update(buffer.subarray(0, bytesRead));
     } finally {
       await file.close();
+    }
+  }
+  const index = await open(`${path}-shm`, 'r').catch(() => undefined);
+  if (index !== undefined) {
+    try {
+      const { buffer, bytesRead } = await index.read(Buffer.alloc(INDEX_HEAD_BYTES), 0, INDEX_HEAD_BYTES, 0);
+      hash.update(buffer.subarray(0, bytesRead));
+    } finally {
+      await index.close();
     }
   }
   return hash.digest('hex');

@@ -13,7 +13,8 @@ export function runJob(job: Job): Record<string, unknown>[][] {
   return job.sql.map((sql) => {
     const found: Record<string, unknown>[] = [];
     for (const row of db.prepare(sql).iterate()) {
-      found.push({ ...row });
+      const first = String(Object.values(row)[0]);
+      if (job.without?.some((start) => first.startsWith(start)) !== true) found.push({ ...row });
       if (found.length === ROWS_MAX) break;
     }
     return found;

@@ -3,13 +3,14 @@
  * between them, because `node:sqlite` is synchronous and heartbeats run in the same loop.
  */
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { Worker } from 'node:worker_threads';
 import type { PhaseContext } from '../phase.ts';
 import { fail, messageOf } from './fail.ts';
 import type { Encoding } from './import/encoding.ts';
+import { checkLog } from './import/wal.ts';
 import { runJob } from './sqlite-job.ts';
 import type { SourceTable } from './sqlite-schema.ts';
 import { breathe, pause } from './wait.ts';
@@ -45,6 +46,12 @@ export async function openSource(name: string, context: PhaseContext): Promise<S
       `The file of '${name}' was not found on this worker; correct 'path' or 'worker' in the environment file.`,
     );
   }
+  if (!statSync(path).isFile())
+    throw fail(
+      'PreconditionFailed',
+      `The path of '${name}' leads to no file; correct 'path' in the environment file.`,
+    );
+  await checkLog(name, path, context.signal);
   let db: DatabaseSync | undefined;
   try {
     db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_RETRY_MS });
@@ -96,14 +103,28 @@ function errcode(error: unknown): number | undefined {
 function sqliteError(name: string, error: unknown): never {
   const code = errcode(error);
   if (code === undefined) throw error;
-  if (code === 26 || code === 11) {
+  if (code === 26) {
+    throw fail(
+      'PreconditionFailed',
+      `'${name}' is no SQLite database, or an encrypted one (${messageOf(error)}), expected one that can be read; correct its path, or decrypt it first.`,
+      error,
+    );
+  }
+  if (code === 8) {
+    throw fail(
+      'PreconditionFailed',
+      `'${name}' holds a transaction that was broken off (its -journal file): SQLite must roll it back first, and may not while only reading; open it once with the application or the sqlite3 shell, then run again.`,
+      error,
+    );
+  }
+  if (code === 11) {
     throw fail(
       'PreconditionFailed',
       `'${name}' is not an intact SQLite database (${messageOf(error)}); restore it, or correct its path.`,
       error,
     );
   }
-  if (code === 14 || code === 8 || code === 3) {
+  if (code === 14 || code === 3) {
     throw fail(
       'PreconditionFailed',
       `'${name}' cannot be opened (${messageOf(error)}); give the worker the right to read it.`,
@@ -227,6 +248,7 @@ export async function digestData(
     let count = 0;
     for await (const page of readPages(source, table, { order: 'storage', ...options })) {
       hash.update(page.rows.map((row) => rawRow(row, page.key.length)).join('\n'));
+      for (const bytes of doubtfulBytes(source, table, page)) hash.update(bytes);
       hash.update('\n');
       count += page.rows.length;
       options.onRows?.(rows + count);
@@ -235,6 +257,23 @@ export async function digestData(
     whole.update(`${JSON.stringify([table.name, count, hash.digest('hex'), String(table.sequence)])}\n`);
   }
   return { digest: whole.digest('hex'), rows };
+}
+
+/** The bytes of texts that decoding may have changed: two that are not valid look the same otherwise. */
+function* doubtfulBytes(source: Source, table: SourceTable, page: Page): Generator<Uint8Array> {
+  const from = page.key.length;
+  for (const row of page.rows) {
+    for (const [place, { name }] of table.columns.entries()) {
+      if (!isDoubtful(row[from + place])) continue;
+      const key = row.slice(0, from);
+      const where = page.key
+        .map((one, at) => `${quote(one)} = ${placeholder(key[at] ?? null)}`)
+        .join(' AND ');
+      const sql = `SELECT CAST(${quote(name)} AS BLOB) AS bytes FROM ${quote(table.name)} WHERE ${where}`;
+      const bytes = source.db.prepare(sql).get(...key)?.['bytes'];
+      if (bytes instanceof Uint8Array) yield bytes;
+    }
+  }
 }
 
 function rawRow(row: Cell[], from: number): string {
@@ -256,6 +295,8 @@ export type Job = {
   write?: boolean;
   sql: string[];
   waitMs?: number;
+  /** Rows whose first value begins with one of these are left out. */
+  without?: string[];
   /** With them the statements have `carried(place, cell)`, the field of a cell, and `folded(text)`, without its case. */
   encodings?: Encoding[];
 };

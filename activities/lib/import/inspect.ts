@@ -15,6 +15,7 @@ import { visible } from './lines.ts';
 import { OFFENDERS_NAMED_MAX } from './offenders.ts';
 import { checkIntegrity, findOrphans, profileCells } from './profile.ts';
 import { refuseReverse } from './reverse-check.ts';
+import { checkRoom } from './room.ts';
 import { findReplaced } from './swap.ts';
 import { readUniqueKeys } from './target-keys.ts';
 import { targetTableNames } from './target-schema.ts';
@@ -34,6 +35,7 @@ export async function inspectImport(params: ImportParams, context: PhaseContext)
   }
   return await withPostgres(params.target, context, async (connection) => {
     await checkServer(connection);
+    await checkRoom(params, context);
     const standing = await targetTableNames(connection);
     const mode = modeOf(params, standing);
     const mapped = await openMapped(params, context, { connection, mode });
