@@ -289,7 +289,7 @@ test('a file that is no database is refused', async () => {
   await writeFile(world.path, 'this is not a database, but a text that is long enough to look like one');
   expect(await failureOf(world.run('inspect'))).toMatchObject({
     type: 'PreconditionFailed',
-    message: expect.stringContaining("'src' is not an intact SQLite database"),
+    message: expect.stringContaining("'src' is no SQLite database, or an encrypted one"),
   });
 });
 
