@@ -11,10 +11,15 @@ import { quote } from './sqlite.ts';
 const OURS = `n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'countdown')`;
 const RELATION = `JOIN pg_class c ON c.oid = %.REL JOIN pg_namespace n ON n.oid = c.relnamespace AND ${OURS}`;
 
+/** Rights in one order, and those that every new object has where none were given: GRANT and REVOKE come back to where they began. */
+function rights(acl: string, type: string, owner: string): string {
+  return `(SELECT array_agg(a ORDER BY a::text) FROM unnest(coalesce(${acl}, acldefault(${type}, ${owner}))) AS a)::text`;
+}
+
 /** One query for each sort of object; each row is an object with everything about it. Sorted by us, bytewise. */
 export const OBJECTS: Record<string, string> = {
-  schemas: `SELECT n.nspname, pg_get_userbyid(n.nspowner), n.nspacl::text FROM pg_namespace n WHERE ${OURS}`,
-  relations: `SELECT n.nspname, c.relname, c.relkind, c.relpersistence, pg_get_userbyid(c.relowner), c.relacl::text, c.relrowsecurity,
+  schemas: `SELECT n.nspname, pg_get_userbyid(n.nspowner), ${rights('n.nspacl', `'n'`, 'n.nspowner')} FROM pg_namespace n WHERE ${OURS}`,
+  relations: `SELECT n.nspname, c.relname, c.relkind, c.relpersistence, pg_get_userbyid(c.relowner), ${rights('c.relacl', `CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char"`, 'c.relowner')}, c.relrowsecurity,
       c.relforcerowsecurity, c.relreplident, c.reloptions::text, pg_get_partkeydef(c.oid), pg_get_expr(c.relpartbound, c.oid)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE ${OURS} AND c.relkind <> 't'`,
   columns: `SELECT n.nspname, c.relname, row_number() OVER (PARTITION BY a.attrelid ORDER BY a.attnum), a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated,
@@ -31,10 +36,10 @@ export const OBJECTS: Record<string, string> = {
   triggers: `SELECT n.nspname, pg_get_triggerdef(t.oid), t.tgenabled FROM pg_trigger t ${RELATION.replace('%.REL', 't.tgrelid')} WHERE NOT t.tgisinternal`,
   policies: `SELECT n.nspname, c.relname, p.polname, p.polcmd, p.polpermissive, p.polroles::regrole[]::text, pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)
     FROM pg_policy p ${RELATION.replace('%.REL', 'p.polrelid')}`,
-  functions: `SELECT n.nspname, p.oid::regprocedure::text, p.prokind, pg_get_userbyid(p.proowner), p.proacl::text,
+  functions: `SELECT n.nspname, p.oid::regprocedure::text, p.prokind, pg_get_userbyid(p.proowner), ${rights('p.proacl', `'f'`, 'p.proowner')},
       CASE WHEN p.prokind IN ('f', 'p', 'w') THEN pg_get_functiondef(p.oid) END
     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE ${OURS}`,
-  types: `SELECT n.nspname, t.typname, t.typtype, pg_get_userbyid(t.typowner), t.typacl::text, format_type(t.typbasetype, t.typtypmod), t.typnotnull, t.typdefault
+  types: `SELECT n.nspname, t.typname, t.typtype, pg_get_userbyid(t.typowner), ${rights('t.typacl', `'T'`, 't.typowner')}, format_type(t.typbasetype, t.typtypmod), t.typnotnull, t.typdefault
     FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE ${OURS}`,
   enums: `SELECT n.nspname, t.typname, e.enumlabel, e.enumsortorder FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid JOIN pg_namespace n ON n.oid = t.typnamespace WHERE ${OURS}`,
   extensions: `SELECT e.extname, e.extversion, n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace`,

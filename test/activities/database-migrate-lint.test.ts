@@ -77,6 +77,13 @@ const CASES: [Rule, string, string][] = [
   ['LockTimeoutSet', `SET lock_timeout = '1h';`, 'lock_timeout'],
   ['SearchPathSet', 'SET search_path = shelf;', 'search_path'],
   ['NotAnalysed', 'DO $$ BEGIN NULL; END $$;', 'statement'],
+  ['NotAnalysed', `SELECT setval('songs_id_seq', 9);`, 'setval'],
+  ['EmptyMigration', '-- nothing yet', '1_a.up.sql'],
+  ['LockTimeoutSet', 'RESET ALL;', 'all'],
+  ['LockTimeoutSet', `SELECT pg_catalog.set_config('lock_timeout', '0', false);`, 'lock_timeout'],
+  ['UnbatchedWrite', 'WITH gone AS (DELETE FROM songs RETURNING 1) SELECT count(*) FROM gone;', 'songs'],
+  ['UnbatchedWrite', 'EXPLAIN ANALYZE DELETE FROM songs;', 'songs'],
+  ['ClusterOrVacuumFull', 'VACUUM FULL;', 'every table'],
   ['Int4Key', 'CREATE TABLE x (id serial PRIMARY KEY);', 'x.id'],
   ['TimestampWithoutZone', 'ALTER TABLE songs ADD COLUMN x timestamp;', 'songs.x'],
   ['JsonType', 'CREATE TABLE x (id bigint PRIMARY KEY, a json);', 'x.a'],
@@ -98,6 +105,9 @@ const CLEAN = [
   `ALTER TABLE songs ADD COLUMN x int NOT NULL DEFAULT 5;`,
   'ALTER TABLE empty_parent DETACH PARTITION part_one CONCURRENTLY;',
   'REFRESH MATERIALIZED VIEW CONCURRENTLY totals;',
+  'EXPLAIN DELETE FROM songs;',
+  'SELECT count(*), now() FROM songs;',
+  `SELECT set_config('work_mem', '8MB', false);`,
   'CREATE TABLE x (id bigint PRIMARY KEY, song bigint REFERENCES songs, name text UNIQUE CHECK (name <> $$$$)); CREATE INDEX y ON x (name); INSERT INTO x VALUES (1); UPDATE x SET name = $$a$$;',
 ];
 

@@ -21,7 +21,10 @@ function makeWorld(env: Record<string, string> = {}, allow = true) {
       urlScheme: 'postgresql',
       timeoutMs: 30_000,
     },
-    params: allow ? { allow: [{ rule: 'NotAnalysed', because: 'we wrote it' }] } : {},
+    params: {
+      lossyDown: true,
+      ...(allow ? { allow: [{ rule: 'NotAnalysed', because: 'we wrote it' }] } : {}),
+    },
   });
 }
 
@@ -30,7 +33,14 @@ test('it goes up one revision at a time, and down again, with all that it made',
   const before = await world.print();
   expect(await world.run('inspect')).toMatchObject({
     verdict: 'pass',
-    output: { pending: ['1', '2'], revisionBefore: null },
+    output: {
+      pending: ['1', '2'],
+      revisionBefore: null,
+      lossy: [
+        '1 down loses table made_1, with all that was written there since',
+        '2 down loses table made_2, with all that was written there since',
+      ],
+    },
   });
   expect(await world.run('apply')).toMatchObject({ verdict: 'pass', output: { applied: 2 } });
   expect((await world.probe('apply')).answer).toBe('yes');
@@ -79,4 +89,22 @@ test('one that cannot be asked says why', async () => {
   expect(failure.message).toBe(
     "The probe of 'files' ended with exit 1, expected exit 0: it wrote nothing; correct it and plan again (ProgramFails).",
   );
+});
+
+test('one that has an address of its own is found out before it changes anything there', async () => {
+  await using other = await makeMigrateWorld();
+  await using world = await makeWorld();
+  const { files } = world.targets;
+  if (files?.kind !== 'migrations' || files.source.is !== 'command')
+    throw new Error('The world has no command.');
+  // It reads MY_URL, and the target names another variable.
+  const env = { MY_URL: other.url };
+  const stubborn = { ...files, source: { ...files.source, env, urlIn: 'COUNTDOWN_URL' } };
+  const failure = await failureOf(
+    world.run('inspect', world.context({ targets: { ...world.targets, files: stubborn } })),
+  );
+  expect(failure.message).toBe(
+    "'files' had an answer while the scratch clone took no session, so it asks another database than the one in COUNTDOWN_URL, expected that one; let it read its address from COUNTDOWN_URL (OtherDatabase).",
+  );
+  expect(await other.ask(`SELECT to_regclass('tool_state') AS found`)).toEqual([{ found: null }]);
 });

@@ -38,7 +38,7 @@ describe('a file is refused', () => {
     [
       'TransactionControl',
       one('BEGIN; ALTER TABLE songs ADD COLUMN genre text; COMMIT;'),
-      "1_a.up.sql:1 says 'BEGIN', expected no statement that begins or ends a transaction; take it away, since the step makes its own (TransactionControl).",
+      "1_a.up.sql:1 says 'BEGIN', expected no statement that begins, ends or sets a transaction; take it away, since the step makes its own (TransactionControl).",
     ],
     [
       'TransactionNested',
@@ -58,12 +58,12 @@ describe('a file is refused', () => {
     [
       'StatementRefused',
       one('CREATE DATABASE other;'),
-      "1_a.up.sql:1 says 'CREATE DATABASE other', which cannot stand in a migration; take it out (StatementRefused).",
+      "1_a.up.sql:1 says 'CREATE DATABASE other', which cannot stand in a migration: it changes the whole server and not this database alone, and a clone does not keep it apart; take it out (StatementRefused).",
     ],
     [
       'UnknownFile',
       { ...one('SELECT 1;'), 'add-genre.sql': 'SELECT 1;' },
-      "'files' has add-genre.sql, expected at most 20000 files with names as 0007_add_genre.up.sql and 0007_add_genre.down.sql; rename or remove them (UnknownFile).",
+      "'files' has add-genre.sql, expected names as 0007_add_genre.up.sql and 0007_add_genre.down.sql, or V7__add_genre.sql and U7__add_genre.sql; rename or remove them (UnknownFile).",
     ],
     [
       'DoubleVersion',

@@ -1,11 +1,12 @@
 /**
  * A program that migrates by itself, as somebody might have written it: up REVISION, down REVISION, probe. LAZY makes it
- * say that all is well without doing anything, GARBLED is what its probe writes.
+ * say that all is well without doing anything, GARBLED is what its probe writes, and
+ * MY_URL an address that it likes better than DATABASE_URL.
  */
 import { Client } from 'pg';
 
 const [, , verb = '', wanted = ''] = process.argv;
-const client = new Client({ connectionString: process.env['DATABASE_URL'] ?? '' });
+const client = new Client({ connectionString: process.env['MY_URL'] ?? process.env['DATABASE_URL'] ?? '' });
 await client.connect();
 const now = await revision();
 if (verb === 'probe') {

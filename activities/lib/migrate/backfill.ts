@@ -11,8 +11,8 @@ import { pause } from '../wait.ts';
 import { refuse } from './codes.ts';
 import { quotedTable } from './judge.ts';
 import { withMigrationLock } from './lock.ts';
-import { asUser } from './one.ts';
 import type { Backfill, MigrateParams } from './params.ts';
+import { asUser } from './session.ts';
 import { LOCK_STATES, backoffMs } from './tries.ts';
 
 const ITEM = 'backfill';
@@ -86,7 +86,7 @@ async function assertTrigger(connection: Connection, { table, trigger }: Backfil
 }
 
 async function residual(connection: Connection, { table, where }: Backfill): Promise<number> {
-  const [row] = await connection.query(`SELECT count(*) FROM ${quotedTable(table)} WHERE (${where})`);
+  const [row] = await connection.query(`SELECT count(*) FROM ${quotedTable(table)} WHERE (${where}\n)`);
   return Number(row?.[0] ?? 0);
 }
 
@@ -187,9 +187,9 @@ class Filler {
     // Under names of their own, so that an expression may name the key.
     const own = keys.map((_, place) => `countdown_key_${place + 1}`);
     const same = keys.map((key, place) => `filled.${key} = page.${own[place]}`).join(' AND ');
-    const sets = Object.entries(set).map(([column, sql]) => `${quote(column)} = (${sql})`);
+    const sets = Object.entries(set).map(([column, sql]) => `${quote(column)} = (${sql}\n)`);
     const [row] = await this.connection.query(
-      `WITH page AS MATERIALIZED (SELECT ${keys.map((key, place) => `${key} AS ${own[place]}`).join(', ')} FROM ${target} WHERE (${where}) ${isAfter} ORDER BY ${keys.join(', ')} LIMIT ${this.pageRows} FOR NO KEY UPDATE),
+      `WITH page AS MATERIALIZED (SELECT ${keys.map((key, place) => `${key} AS ${own[place]}`).join(', ')} FROM ${target} WHERE (${where}\n) ${isAfter} ORDER BY ${keys.join(', ')} LIMIT ${this.pageRows} FOR NO KEY UPDATE),
          done AS (UPDATE ${target} AS filled SET ${sets.join(', ')} FROM page WHERE ${same} RETURNING 1)
        SELECT (SELECT count(*) FROM done), (SELECT count(*) FROM page),
          (SELECT jsonb_build_array(${own.map((key) => `${key}::text`).join(', ')})::text FROM page ORDER BY ${own.map((key) => `${key} DESC`).join(', ')} LIMIT 1)`,
@@ -211,8 +211,8 @@ class Filler {
 
   /** Between two pages nothing of ours holds a lock, so waiting harms nobody. */
   private async giveWay(): Promise<void> {
-    const startedAt = performance.now();
     for (let why = await this.whyHeld(); why !== undefined; why = await this.whyHeld()) {
+      const startedAt = performance.now();
       const { rows } = await checkpoint(this.connection, this.params, this.context);
       this.context.progress({ done: rows, unit: 'rows', detail: `held: ${why}` });
       await pause(HOLD_POLL_MS, this.context.signal);
@@ -224,7 +224,7 @@ class Filler {
     const { maxLagMs, maxBlocked, holdWhile } = this.backfill;
     const [row] = await this.eye.query(
       `SELECT (SELECT coalesce(max(extract(epoch FROM replay_lag) * 1000), 0)::bigint FROM pg_catalog.pg_stat_replication),
-        (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`,
+        (SELECT count(DISTINCT l.pid) FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid WHERE NOT l.granted AND a.datname = current_database())`,
     );
     const [lagMs = '0', blocked = '0'] = row ?? [];
     if (Number(lagMs) > maxLagMs) return `a replica is ${lagMs} ms behind`;

@@ -2,7 +2,7 @@
  * What a statement does to those who use the database: the strongest lock that it takes and on which tables, whether it
  * rewrites or scans a table under that lock, whether it can stand in a transaction, and what it destroys.
  */
-import type { AlterTableCmd, DefElem, Node, RangeVar } from 'libpg-query';
+import type { AlterTableCmd, DefElem, Node, RangeVar, WithClause } from 'libpg-query';
 import { type Statement, kindOf } from './sql.ts';
 
 /** From the weakest to the strongest, as PostgreSQL orders them. */
@@ -44,14 +44,22 @@ export type Classified = {
 export function tableName(relation: RangeVar | undefined): string {
   if (relation === undefined) return '';
   const { schemaname, relname = '' } = relation;
-  return schemaname === undefined || schemaname === '' ? relname : `${schemaname}.${relname}`;
+  return [schemaname ?? '', relname]
+    .filter((part) => part !== '')
+    .map(quoted)
+    .join('.');
+}
+
+/** In double quotes where a dot or a quote in it would be taken for something else. */
+function quoted(name: string): string {
+  return /[".]/.test(name) ? `"${name.replaceAll('"', '""')}"` : name;
 }
 
 /** The text of a name in parts, as DropStmt and TypeName hold it. */
 export function nameOf(node: Node | undefined): string {
   if (node === undefined) return '';
   if ('String' in node) return node.String.sval ?? '';
-  if ('List' in node) return (node.List.items ?? []).map(nameOf).join('.');
+  if ('List' in node) return (node.List.items ?? []).map((one) => quoted(nameOf(one))).join('.');
   if ('TypeName' in node) return (node.TypeName.names ?? []).map(nameOf).join('.');
   if ('ObjectWithArgs' in node) return (node.ObjectWithArgs.objname ?? []).map(nameOf).join('.');
   return '';
@@ -102,7 +110,42 @@ export function classify({ node }: Statement): Classified {
       destroys: tables.map((table) => ({ what: `the rows of table ${table}`, table })),
     };
   }
-  return maintenance(node) ?? rows(node) ?? others(node);
+  return maintenance(node) ?? allRows(node) ?? others(node);
+}
+
+/** A statement on rows and those in its WITH; EXPLAIN ANALYZE and CREATE TABLE AS run what stands in them. */
+export function rowStatements(node: Node): Node[] {
+  if ('ExplainStmt' in node) {
+    const { query, options } = node.ExplainStmt;
+    return query !== undefined && hasOption(options, 'analyze') ? rowStatements(query) : [];
+  }
+  if ('CreateTableAsStmt' in node)
+    return node.CreateTableAsStmt.query === undefined ? [] : rowStatements(node.CreateTableAsStmt.query);
+  const [body] = ROW_KINDS.flatMap((kind) => {
+    const found: unknown = (node as Record<string, unknown>)[kind];
+    return found === undefined ? [] : [found as { withClause?: WithClause }];
+  });
+  if (body === undefined) return [];
+  const inner = (body.withClause?.ctes ?? []).flatMap((one) =>
+    'CommonTableExpr' in one && one.CommonTableExpr.ctequery !== undefined
+      ? rowStatements(one.CommonTableExpr.ctequery)
+      : [],
+  );
+  return 'SelectStmt' in node ? inner : [...inner, node];
+}
+
+const ROW_KINDS = ['SelectStmt', 'InsertStmt', 'UpdateStmt', 'DeleteStmt', 'MergeStmt'] as const;
+
+function allRows(node: Node): Classified | undefined {
+  if ('CopyStmt' in node) return rows(node);
+  const all = rowStatements(node).flatMap((one) => rows(one) ?? []);
+  if (all.length === 0) return undefined;
+  return {
+    ...LIGHT,
+    lock: 'ROW EXCLUSIVE',
+    tables: [...new Set(all.flatMap(({ tables }) => tables))],
+    destroys: all.flatMap(({ destroys }) => destroys),
+  };
 }
 
 function drop(stmt: Extract<Node, { DropStmt: unknown }>['DropStmt']): Classified {
@@ -229,6 +272,11 @@ function maintenance(node: Node): Classified | undefined {
   return undefined;
 }
 
+function valuesOf(table: string, targets: readonly Node[] | undefined): Destroyed[] {
+  const columns = (targets ?? []).flatMap((one) => ('ResTarget' in one ? [one.ResTarget.name ?? ''] : []));
+  return columns.map((column) => ({ what: `values of ${table}.${column}`, table, column }));
+}
+
 function light(relation: RangeVar | undefined, destroys: (table: string) => Destroyed[]): Classified {
   const table = tableName(relation);
   return { ...LIGHT, lock: 'ROW EXCLUSIVE', tables: [table], destroys: destroys(table) };
@@ -236,14 +284,13 @@ function light(relation: RangeVar | undefined, destroys: (table: string) => Dest
 
 /** Statements on rows. What an UPDATE or DELETE changes cannot be brought back by a down. */
 function rows(node: Node): Classified | undefined {
-  if ('InsertStmt' in node) return light(node.InsertStmt.relation, () => []);
+  if ('InsertStmt' in node) {
+    const { relation, onConflictClause } = node.InsertStmt;
+    return light(relation, (table) => valuesOf(table, onConflictClause?.targetList));
+  }
   if ('UpdateStmt' in node) {
-    const columns = (node.UpdateStmt.targetList ?? []).flatMap((one) =>
-      'ResTarget' in one ? [one.ResTarget.name ?? ''] : [],
-    );
-    return light(node.UpdateStmt.relation, (table) =>
-      columns.map((column) => ({ what: `values of ${table}.${column}`, table, column })),
-    );
+    const { relation, targetList } = node.UpdateStmt;
+    return light(relation, (table) => valuesOf(table, targetList));
   }
   if ('DeleteStmt' in node) {
     return light(node.DeleteStmt.relation, (table) => [{ what: `rows of table ${table}`, table }]);

@@ -10,6 +10,9 @@ export const CODES = {
   OutOfOrder: 'PreconditionFailed',
   MissingFile: 'PreconditionFailed',
   UnknownFile: 'PreconditionFailed',
+  Unfinished: 'PreconditionFailed',
+  QueryFails: 'PreconditionFailed',
+  OtherDatabase: 'PreconditionFailed',
   DoubleVersion: 'PreconditionFailed',
   TooMany: 'PreconditionFailed',
   UnknownRevision: 'PreconditionFailed',
@@ -47,6 +50,7 @@ export const CODES = {
   AdvisoryLockLost: 'PhaseFailed',
   StatementFails: 'PhaseFailed',
   IndexDiffers: 'PhaseFailed',
+  SessionLost: 'PhaseFailed',
   CommitUnknown: 'PhaseFailed',
   BackfillResidual: 'PhaseFailed',
 } as const satisfies Record<string, ErrorType>;

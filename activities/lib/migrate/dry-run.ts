@@ -2,22 +2,28 @@
 import type { PhaseContext } from '../../phase.ts';
 import { messageOf } from '../fail.ts';
 import { type Connection, inTransaction, sqlState } from '../postgres.ts';
+import { classify, tableName } from './classify.ts';
 import { type Code, named, refuse } from './codes.ts';
 import {
   type Made,
   concurrentIndex,
   destroyedBy,
+  isMade,
   judge,
   judgeWhole,
   lintWorld,
+  SINCE,
   lostByDown,
   note,
   quotedTable,
 } from './judge.ts';
 import type { Finding } from './lint.ts';
+import type { MigrateParams } from './params.ts';
+import { goneOf, thingsOf, unnamed } from './identity.ts';
 import type { Migration, Script } from './scripts.ts';
+import { asNew } from './session.ts';
 import { type Statement, shortSql } from './sql.ts';
-import { difference, digestOf, structureOf } from './structure.ts';
+import { difference, digestOf, lookOf, structureOf, withoutRows } from './structure.ts';
 
 export type Tried = {
   structureBefore: string;
@@ -41,10 +47,11 @@ export type Tried = {
 export async function dryRun(
   connection: Connection,
   migrations: readonly Migration[],
-  { isForGood }: { isForGood: boolean },
+  params: Pick<MigrateParams, 'forGood' | 'statementTimeoutMs' | 'lockTimeoutMs'>,
   context: PhaseContext,
 ): Promise<Tried> {
-  const first = await structureOf(connection);
+  const structureBefore = digestOf(await structureOf(connection));
+  const first = await lookOf(connection);
   const made: Made = new Set();
   const tried: Omit<Tried, 'structureBefore' | 'structureAfter' | 'changes' | 'made'> = {
     findings: [],
@@ -54,6 +61,8 @@ export async function dryRun(
     indexes: {},
   };
   let now = first;
+  let things = await thingsOf(connection);
+  const original = things;
   for (const [index, migration] of migrations.entries()) {
     context.progress({
       done: index,
@@ -62,42 +71,71 @@ export async function dryRun(
       detail: migration.up.file,
     });
     const { up, down } = migration;
-    const world = lintWorld(connection, up, made, isForGood);
+    const world = lintWorld(connection, up, made, params.forGood);
     tried.findings.push(...judgeWhole(up, made));
+    await asNew(connection, params);
     await runScript(connection, up, 'UpFails', async (statement) => {
       tried.findings.push(...(await judge(up, statement, world)));
       tried.destroyed.push(...destroyedBy({ ...up, statements: [statement] }, made));
       note(made, statement);
     });
     await noteIndexes(connection, up, tried.indexes);
-    const after = await structureOf(connection);
+    const after = await lookOf(connection);
+    const afterUp = await thingsOf(connection);
+    const gone = goneOf(original, afterUp).filter((one) => !goneOf(original, things).includes(one));
+    for (const what of unnamed(gone, tried.destroyed)) tried.destroyed.push(`${up.file} destroys ${what}`);
     if (down === undefined) tried.withoutDown.push(up.file);
     else {
       tried.lossy.push(...lostByDown(migration, tried.findings));
+      await asNew(connection, params);
       await runScript(connection, down, 'DownFails');
+      const lost = goneOf(afterUp, await thingsOf(connection));
+      for (const what of unnamed(lost, tried.lossy)) tried.lossy.push(`${down.file} loses ${what}, ${SINCE}`);
       compare(
         'DownDiffers',
         `${down.file} does not bring back what was there before ${up.file}`,
         now,
-        await structureOf(connection),
+        await lookOf(connection),
       );
+      assertTakenOut(migration, down, made);
+      await asNew(connection, params);
       await runScript(connection, up, 'UpFails');
       compare(
         'UpDiffers',
         `${up.file} does something else when it is run again after ${down.file}`,
-        after,
-        await structureOf(connection),
+        withoutRows(after),
+        withoutRows(await lookOf(connection)),
       );
     }
     now = after;
+    things = await thingsOf(connection);
   }
+  await asNew(connection, params);
   return {
     ...tried,
-    structureBefore: digestOf(first),
-    structureAfter: digestOf(now),
-    changes: difference(first, now),
+    structureBefore,
+    structureAfter: digestOf(await structureOf(connection)),
+    changes: difference(withoutRows(first), withoutRows(now)),
     made: [...made],
   };
+}
+
+/** The clone has no rows, so an INSERT of rows that it selects does nothing there: its down is read instead. */
+function assertTakenOut({ up }: Migration, down: Script, made: ReadonlySet<string>): void {
+  for (const { node, line } of up.statements) {
+    if (!('InsertStmt' in node)) continue;
+    const table = tableName(node.InsertStmt.relation);
+    if (isMade(made, { what: table, table })) continue;
+    const isTaken = down.statements.some((one) => {
+      const { opaque, destroys } = classify(one);
+      return opaque !== undefined || destroys.some((gone) => gone.table === table);
+    });
+    if (isTaken) continue;
+    refuse(
+      'DownDiffers',
+      `${up.file}:${line} inserts rows into ${table}, and ${down.file} deletes none there, expected it to take them out again; write the DELETE, or put the step below a point-of-no-return`,
+    );
+  }
 }
 
 function compare(code: Code, sentence: string, expected: readonly string[], found: readonly string[]): void {

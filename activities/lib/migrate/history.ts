@@ -4,7 +4,8 @@
  */
 import type { PhaseContext } from '../../phase.ts';
 import { type Connection, inTransaction } from '../postgres.ts';
-import { compareVersions } from './source-folder.ts';
+import { refuse } from './codes.ts';
+import { compareVersions } from './file-names.ts';
 
 const SETUP_LOCK = 4_927_311;
 
@@ -74,16 +75,21 @@ export type NewRow = Pick<Applied, 'version' | 'name' | 'sha256' | 'up' | 'down'
   step: string;
 };
 
-/** Inside the transaction of the migration; `xid` is that of it. */
+/** Inside the transaction of the migration; `xid` is that of it. Throws Unfinished where the row is another run's. */
 export async function addRow(connection: Connection, row: NewRow, context: PhaseContext): Promise<void> {
   const { source, version, name, sha256, up, down, before, step, state } = row;
   const { epoch, seq } = context.fence;
-  await connection.query(
+  const written = await connection.query(
     `INSERT INTO countdown.migration AS m (source, version, name, sha256, up, down, before, run, step, epoch, seq, xid, state)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, pg_current_xact_id(), $12)
      ON CONFLICT (source, version) DO UPDATE SET state = excluded.state, epoch = excluded.epoch, seq = excluded.seq, xid = excluded.xid
-     WHERE m.run = excluded.run AND m.step = excluded.step`,
+     WHERE m.run = excluded.run AND m.step = excluded.step RETURNING 1`,
     [source, version, name, sha256, up, down, before, context.run, step, epoch, seq, state],
+  );
+  if (written.length > 0) return;
+  refuse(
+    'Unfinished',
+    `The history has a row of ${version} of '${source}' that another run wrote, expected none; see that run, then plan again`,
   );
 }
 
@@ -94,7 +100,9 @@ export async function dropRow(connection: Connection, source: string, version: s
   ]);
 }
 
+const NUMBERS = /^\d+(?:\.\d+)*$/;
+
 /** Where one that was applied has the version; versions of programs are compared as texts, those of folders as numbers. */
 export function sameVersion(a: string, b: string): boolean {
-  return a === b || (/^\d+$/.test(a) && /^\d+$/.test(b) && compareVersions(a, b) === 0);
+  return a === b || (NUMBERS.test(a) && NUMBERS.test(b) && compareVersions(a, b) === 0);
 }

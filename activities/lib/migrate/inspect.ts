@@ -7,7 +7,7 @@ import { type Tried, dryRun } from './dry-run.ts';
 import { readHistory } from './history.ts';
 import type { Finding } from './lint.ts';
 import { findingText, sorted } from './judge.ts';
-import { checkOwnSql } from './own-sql.ts';
+import { checkOnClone, checkOnTarget, checkOwnSql } from './own-sql.ts';
 import type { MigrateParams } from './params.ts';
 import { pendingOf } from './pending.ts';
 import { checkTarget } from './preconditions.ts';
@@ -15,6 +15,7 @@ import { inspectProgram } from './program-inspect.ts';
 import { type Scratch, withScratch } from './scratch.ts';
 import type { Migration } from './scripts.ts';
 import { openFolder } from './source-folder.ts';
+import { asNew } from './session.ts';
 import { sha256 } from './sql.ts';
 
 /** Migrations of one step: what is approved at once must be readable, and fit in an output. */
@@ -33,7 +34,7 @@ export type SourceFound = {
 
 export async function inspect(params: MigrateParams, context: PhaseContext): Promise<PhaseResult> {
   await checkOwnSql(params);
-  const { notes, searchPath } = await lookAtTarget(params, context);
+  const notes = await lookAtTarget(params, context);
   const { source } = context.target(params.source, 'migrations');
   const scratch = {
     target: params.target,
@@ -43,10 +44,10 @@ export async function inspect(params: MigrateParams, context: PhaseContext): Pro
   };
   const withClone = <T>(work: (made: Scratch) => Promise<T>): Promise<T> =>
     withScratch(scratch, context, async (made) => {
-      // Names without a schema mean on the clone what they mean to this user in the target.
-      await made.connection.client.query('RESET ALL');
-      await made.connection.query(`SELECT set_config('search_path', $1, false)`, [searchPath]);
-      return await work(made);
+      await asNew(made.connection, params);
+      const done = await work(made);
+      await checkOnClone(made.connection, params);
+      return done;
     });
   const found =
     source.is === 'folder'
@@ -56,12 +57,11 @@ export async function inspect(params: MigrateParams, context: PhaseContext): Pro
   return resultOf(params, found, notes);
 }
 
-async function lookAtTarget(params: MigrateParams, context: PhaseContext) {
+async function lookAtTarget(params: MigrateParams, context: PhaseContext): Promise<string[]> {
   return await withPostgres(params.target, context, async (connection) => {
-    const notes = await checkTarget(connection, { expectDatabase: params.expectDatabase });
-    await connection.client.query('RESET search_path');
-    const [row] = await connection.query(`SELECT current_setting('search_path')`);
-    return { notes, searchPath: row?.[0] ?? 'public' };
+    const notes = await checkTarget(connection, params);
+    await checkOnTarget(connection, params);
+    return notes;
   });
 }
 
@@ -75,13 +75,11 @@ async function inspectFolder(
   const history = await withPostgres(params.target, context, (connection) =>
     readHistory(connection, params.source),
   );
-  const pending = await pendingOf(folder, history, params);
+  const pending = await pendingOf(folder, history, { ...params, run: context.run });
   assertFew(pending, params);
   const migrations: Migration[] = [];
   for (const version of pending) migrations.push(await folder.migration(version));
-  const tried = await withClone(({ connection }) =>
-    dryRun(connection, migrations, { isForGood: params.forGood }, context),
-  );
+  const tried = await withClone(({ connection }) => dryRun(connection, migrations, params, context));
   const scripts = migrations.flatMap(({ up, down }) => (down === undefined ? [up] : [up, down]));
   return {
     pending: migrations.map(({ version }) => version),

@@ -14,6 +14,7 @@ const ROWS_ONLY = new Set([
   'SelectStmt',
   'VariableSetStmt',
   'DoStmt',
+  'ExplainStmt',
 ]);
 
 /** What the migrations before this statement made: tables, and columns as `table.column`. */
@@ -21,7 +22,8 @@ export type Made = Set<string>;
 
 /** The name of a table as SQL takes it, whatever its letters are. */
 export function quotedTable(table: string): string {
-  return table.split('.').map(quote).join('.');
+  const parts = table.match(/"(?:[^"]|"")*"|[^.]+/g) ?? [];
+  return parts.map((part) => (part.startsWith('"') ? part : quote(part))).join('.');
 }
 
 /** Notes what a statement makes. */
@@ -97,6 +99,11 @@ export async function judge(script: Script, statement: Statement, world: LintWor
 
 /** One transaction is to keep one table from everybody, not several while it waits for the next. */
 export function judgeWhole(script: Script, made: Made): Finding[] {
+  if (script.statements.length === 0) {
+    const found = 'has no statement';
+    const rewrite = 'write what it is to do, or leave the number out';
+    return [{ rule: 'EmptyMigration', object: script.file, file: script.file, line: 1, found, rewrite }];
+  }
   if (!script.isTransactional) return [];
   const tables = lockedTables(script).filter((one) => !made.has(one));
   if (tables.length < 2) return [];
@@ -130,15 +137,16 @@ export function destroyedBy(script: Script, made: ReadonlySet<string>): string[]
   );
 }
 
+/** What a way back loses of a thing. */
+export const SINCE = 'with all that was written there since';
+
 /** What the down would lose of what was written since. */
 export function lostByDown({ up, down }: Migration, findings: readonly Finding[]): string[] {
   const changed = findings
     .filter(({ rule, file }) => rule === 'TypeChangeRewrite' && file === up.file)
     .map(({ object, file, line }) => `${file}:${line} changes values of ${object}`);
   const lost = (down?.statements ?? []).flatMap((one) =>
-    classify(one).destroys.map(
-      ({ what }) => `${down?.file}:${one.line} loses ${what}, with all that was written there since`,
-    ),
+    classify(one).destroys.map(({ what }) => `${down?.file}:${one.line} loses ${what}, ${SINCE}`),
   );
   return [...changed, ...lost];
 }

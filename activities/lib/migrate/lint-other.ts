@@ -1,7 +1,7 @@
 /** Rules for everything but ALTER TABLE: indexes, renames, drops, rows, and what takes our guards away. */
 import type { Node } from 'libpg-query';
-import { classify, hasOption, nameOf, tableName } from './classify.ts';
-import { type Found, type LintWorld, isNew } from './lint.ts';
+import { classify, hasOption, nameOf, rowStatements, tableName } from './classify.ts';
+import { type Found, type LintWorld, callsOf, callsWith, isNew } from './lint.ts';
 import type { Statement } from './sql.ts';
 
 export async function lintOther(statement: Statement, world: LintWorld): Promise<Found[]> {
@@ -22,6 +22,15 @@ export async function lintOther(statement: Statement, world: LintWorld): Promise
       found: 'cannot stand in a transaction, where PostgreSQL refuses it',
       rewrite:
         'put it in a migration of its own, outside of a transaction (Alembic: with op.get_context().autocommit_block())',
+    });
+  }
+  for (const call of 'SelectStmt' in node ? callsOf(node) : []) {
+    if (call.endsWith('set_config') || (await world.isVolatile(call)) === false) continue;
+    found.push({
+      rule: 'NotAnalysed',
+      object: call,
+      found: `calls ${call}(), which may do anything`,
+      rewrite: 'write what it does as SQL, or read it with the same eyes',
     });
   }
   if (opaque !== undefined) {
@@ -189,6 +198,10 @@ function lintRows(node: Node, world: LintWorld): Found[] {
     const found = `empties ${object}, which no undo can bring back`;
     return [{ rule: 'Truncate', object, found, rewrite: 'put the step below a point-of-no-return' }];
   }
+  return rowStatements(node).flatMap((one) => lintRow(one, world));
+}
+
+function lintRow(node: Node, world: LintWorld): Found[] {
   const changed = changedRows(node);
   if (changed === undefined || isNew(world, changed.table)) return [];
   const { table, verb, hasWhere } = changed;
@@ -224,7 +237,8 @@ function lintMaintenance(node: Node): Found[] {
   }
   const isFull = 'VacuumStmt' in node && hasOption(node.VacuumStmt.options, 'full');
   if (!isFull && !('ClusterStmt' in node)) return [];
-  const object = classify({ node, sql: '', line: 1 }).tables.join(', ');
+  const tables = classify({ node, sql: '', line: 1 }).tables.join(', ');
+  const object = tables === '' ? 'every table' : tables;
   const found = `writes ${object} anew while nobody can read it`;
   return [
     {
@@ -238,11 +252,22 @@ function lintMaintenance(node: Node): Found[] {
 
 const GUARDS = ['lock_timeout', 'statement_timeout', 'idle_in_transaction_session_timeout'];
 
+function settingOf(node: Node): string[] {
+  if ('VariableSetStmt' in node) {
+    const { name = '', kind } = node.VariableSetStmt;
+    return [kind === 'VAR_RESET_ALL' ? 'all' : name.toLowerCase()];
+  }
+  return callsWith(node, 'set_config').map((first) => first.toLowerCase());
+}
+
+/** ALTER … SET in a DO block or a function is code, which nobody judges; set_config of a select is read. */
 function lintSettings(node: Node): Found[] {
-  if (!('VariableSetStmt' in node)) return [];
-  const { name = '' } = node.VariableSetStmt;
-  if (GUARDS.includes(name)) {
-    const found = `sets ${name}, which the step sets itself so that no query waits for long`;
+  return settingOf(node).flatMap(lintSetting);
+}
+
+function lintSetting(name: string): Found[] {
+  if (name === 'all' || GUARDS.includes(name)) {
+    const found = `${name === 'all' ? 'resets every setting' : `sets ${name}`}, which the step sets itself so that no query waits for long`;
     return [
       {
         rule: 'LockTimeoutSet',

@@ -45,6 +45,7 @@ export const RULES = {
   LockTimeoutSet: 'error',
   SearchPathSet: 'warn',
   NotAnalysed: 'warn',
+  EmptyMigration: 'warn',
   Int4Key: 'warn',
   TimestampWithoutZone: 'warn',
   JsonType: 'warn',
@@ -101,17 +102,35 @@ export function isNew(world: LintWorld, table: string): boolean {
   return world.created.has(table) || world.created.has(table.replace(/^public\./, ''));
 }
 
+/** The first argument of each call of a function, where it is a text. */
+export function callsWith(expression: Node | undefined, name: string): string[] {
+  return callNodes(expression).flatMap(({ funcname = [], args = [] }) => {
+    const last = funcname.at(-1);
+    if (last?.String?.sval !== name) return [];
+    const [first] = args;
+    return first?.A_Const?.sval?.sval ?? [];
+  });
+}
+
 /** Names of functions that an expression calls. */
 export function callsOf(expression: Node | undefined): string[] {
-  const found: string[] = [];
+  return callNodes(expression).map(({ funcname = [] }) =>
+    funcname.map((one) => one.String?.sval ?? '').join('.'),
+  );
+}
+
+type Call = {
+  funcname?: { String?: { sval?: string } }[];
+  args?: { A_Const?: { sval?: { sval?: string } } }[];
+};
+
+function callNodes(expression: Node | undefined): Call[] {
+  const found: Call[] = [];
   const look = (value: unknown): void => {
     if (Array.isArray(value)) return value.forEach(look);
     if (value === null || typeof value !== 'object') return;
     for (const [key, inner] of Object.entries(value)) {
-      if (key === 'FuncCall') {
-        const names = (inner as { funcname?: { String?: { sval?: string } }[] }).funcname ?? [];
-        found.push(names.map((one) => one.String?.sval ?? '').join('.'));
-      }
+      if (key === 'FuncCall') found.push(inner as Call);
       look(inner);
     }
   };

@@ -10,6 +10,7 @@ import { refuse, refuseUndo } from './codes.ts';
 import type { MigrateParams } from './params.ts';
 import type { Script } from './scripts.ts';
 import { type Statement, shortSql } from './sql.ts';
+import { asOurselves, asUser } from './session.ts';
 import { LOCK_STATES, type Tries, nextTry } from './tries.ts';
 import type { Watch } from './watch.ts';
 
@@ -17,6 +18,8 @@ import type { Watch } from './watch.ts';
 const ALONE_LOCK_TIMEOUT_MS = 30_000;
 const COMMIT_KNOWN_MS = 30_000;
 const COMMIT_POLL_MS = 200;
+/** Sessions that one script may lose: a statement that ends its own session would else be tried for ever. */
+const LOST_MAX = 5;
 
 export type OneOptions = {
   params: MigrateParams;
@@ -36,27 +39,13 @@ export type Bookkeeping = {
   isFinished(connection: Connection): Promise<boolean>;
 };
 
-/** The session as the migrations' own user has it, but for the guards. */
-export async function asUser(
-  connection: Connection,
-  { statementTimeoutMs }: MigrateParams,
-  lockTimeoutMs: number,
-): Promise<void> {
-  await connection.client.query(
-    `RESET ALL; SET client_min_messages = warning; SET idle_in_transaction_session_timeout = 60000;
-     SET statement_timeout = ${statementTimeoutMs}; SET lock_timeout = ${lockTimeoutMs}`,
-  );
-  // A cut socket ends the statement, as it does in every other session of ours.
-  await connection.client.query('SET client_connection_check_interval = 1000').catch(() => undefined);
-}
-
 function lockTimeoutOf({ isTransactional }: Script, { lockTimeoutMs }: MigrateParams): number {
   return isTransactional ? lockTimeoutMs : Math.max(lockTimeoutMs, ALONE_LOCK_TIMEOUT_MS);
 }
 
 type Ended = 'done' | 'locked' | { lost: unknown };
 
-/** Runs it once, however often it has to be tried. Throws LockTimeout, StatementFails, CommitUnknown, FenceLost. */
+/** Runs it once, however often it has to be tried. Throws LockTimeout, StatementFails, SessionLost, CommitUnknown, FenceLost. */
 export async function runOne(
   script: Script,
   books: Bookkeeping,
@@ -64,7 +53,7 @@ export async function runOne(
   context: PhaseContext,
 ): Promise<void> {
   const { params } = options;
-  for (;;) {
+  for (let lost = 1; ;) {
     const session: Session = {};
     const ended = await withPostgres(params.target, context, (connection) =>
       attempt(connection, script, books, options, context, session),
@@ -73,7 +62,17 @@ export async function runOne(
     if (ended === 'locked') {
       const waitedMs = lockTimeoutOf(script, params);
       await nextTry(script.file, options.tries, params, options.watch, context, waitedMs);
-    } else if (await wasCommitted(books, session, ended.lost, options, context)) return;
+      continue;
+    }
+    if (await wasCommitted(books, session, ended.lost, options, context)) return;
+    if (lost >= LOST_MAX) {
+      const sentence = `${script.file} lost its session ${lost} times (${messageOf(ended.lost)}), expected it to end; look into the log of the server, then retry`;
+      if (options.isUndo) refuseUndo('SessionLost', sentence, ended.lost);
+      refuse('SessionLost', sentence, ended.lost);
+    }
+    lost += 1;
+    context.progress({ done: lost, total: LOST_MAX, unit: 'sessions', detail: 'the last one was lost' });
+    await pause(COMMIT_POLL_MS, context.signal);
   }
 }
 
@@ -102,6 +101,7 @@ async function attempt(
           await connection.client.query(statement.sql);
         }
         delete at.statement;
+        await asOurselves(connection);
         await books.finish(connection);
       });
       return 'done';

@@ -2,13 +2,16 @@
 import type { Applied } from './history.ts';
 import { sameVersion } from './history.ts';
 import { refuse } from './codes.ts';
-import { type Folder, compareVersions, missing } from './source-folder.ts';
+import { compareVersions } from './file-names.ts';
+import { type Folder, missing } from './source-folder.ts';
 
 export type PendingOptions = {
   /** Name of the source, for messages. */
   source: string;
   /** The last version wanted; default the last one. */
   to?: string;
+  /** The run that asks. */
+  run: number;
   /** This version and those before it count as applied where the history has nothing. */
   baseline?: string;
 };
@@ -16,12 +19,12 @@ export type PendingOptions = {
 /**
  * Versions to apply, in their order.
  *
- * @throws UnknownRevision, MissingFile, ChecksumDrift, OutOfOrder
+ * @throws UnknownRevision, MissingFile, Unfinished, ChecksumDrift, OutOfOrder
  */
 export async function pendingOf(
   folder: Folder,
   history: readonly Applied[],
-  { source, to, baseline }: PendingOptions,
+  { source, run: own, to, baseline }: PendingOptions,
 ): Promise<string[]> {
   for (const [what, version] of [
     ['to', to],
@@ -33,9 +36,15 @@ export async function pendingOf(
       `'${source}' has no migration ${version}, which ${what} names, expected one of ${range(folder.versions)}; correct the step`,
     );
   }
-  for (const { version, sha256, state } of history) {
+  for (const { version, sha256, state, run } of history) {
     if (!folder.versions.some((one) => sameVersion(one, version)))
       refuse('MissingFile', missing(source, version));
+    if (state === 'started' && run !== own) {
+      refuse(
+        'Unfinished',
+        `Migration ${version} was begun by run ${run} and never finished, expected all before to be whole; see what of it stands, make it whole or take it away by hand, and delete its row of countdown.migration`,
+      );
+    }
     const now = await folder.checksum(version);
     if (state !== 'done' || now === sha256) continue;
     refuse(

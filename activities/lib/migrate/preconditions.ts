@@ -46,7 +46,11 @@ export async function checkTarget(connection: Connection, options: Preconditions
   }
   await checkIndexes(connection, options.ownIndexes ?? []);
   await checkPrepared(connection);
-  return [...(await oldTransactions(connection)), ...(await laggingReplicas(connection))];
+  return [
+    ...(await oldTransactions(connection)),
+    ...(await laggingReplicas(connection)),
+    ...(await hiddenReplicas(connection)),
+  ];
 }
 
 /** A pooler that gives each transaction another session would lose advisory locks and settings between two statements. */
@@ -102,6 +106,13 @@ async function oldTransactions(connection: Connection): Promise<string[]> {
     ([pid, user, app, state, age]) =>
       `session ${pid} of ${user}${app === '' ? '' : ` (${app})`} is in a transaction for ${age} s, ${state}`,
   );
+}
+
+/** A user without the right sees the replicas, and not how far they are. */
+async function hiddenReplicas(connection: Connection): Promise<string[]> {
+  const [row] = await connection.query('SELECT count(*) FROM pg_stat_replication WHERE state IS NULL');
+  const count = row?.[0] ?? '0';
+  return count === '0' ? [] : [`its user may not see how far ${count} replicas are: grant it pg_monitor`];
 }
 
 async function laggingReplicas(connection: Connection): Promise<string[]> {

@@ -12,16 +12,18 @@ import {
   judge,
   judgeWhole,
   lintWorld,
+  SINCE,
   lostByDown,
   note,
 } from './judge.ts';
+import { goneOf, thingsOf, unnamed } from './identity.ts';
 import type { MigrateParams } from './params.ts';
-import { type Program, type ProgramSource, howItEnded, openProgram, said } from './program.ts';
-import { dropEmpty, missingTables } from './program-state.ts';
+import { type Program, type ProgramSource, howItEnded, mustPass, openProgram, said } from './program.ts';
+import { dropEmpty, missingTables, stateTable } from './program-state.ts';
 import type { Scratch } from './scratch.ts';
 import type { Script } from './scripts.ts';
 import { sha256, statementsOf } from './sql.ts';
-import { difference, digestOf, structureOf } from './structure.ts';
+import { difference, digestOf, lookOf, structureOf, withoutRows } from './structure.ts';
 
 type WithClone = <T>(work: (made: Scratch) => Promise<T>) => Promise<T>;
 
@@ -40,10 +42,32 @@ export async function inspectProgram(
   const scripts: Record<string, string> = {};
   const tried = await withClone(async (scratch) => {
     const program = await openProgram(params, source, scratch, context);
+    await assertAsksClone(params, source, program, scratch);
     const one = new Trial(params, program, scratch, source, scripts, context);
     return await one.run(revision, pending);
   });
   return { pending, revisionBefore: revision, scripts, tried };
+}
+
+/** A program that has an address of its own would migrate whatever is there, while everybody believes it to be a clone. */
+async function assertAsksClone(
+  { source: name }: MigrateParams,
+  source: ProgramSource,
+  program: Program,
+  scratch: Scratch,
+): Promise<void> {
+  const reads =
+    source.is === 'alembic'
+      ? `write  url = os.environ["${source.urlIn}"]  in env.py, which by itself reads alembic.ini`
+      : `let it read its address from ${source.urlIn}`;
+  const closed = await scratch.whileClosed(() => program.ask());
+  if (closed.end === 'exit' && closed.code === 0) {
+    refuse(
+      'OtherDatabase',
+      `'${name}' had an answer while the scratch clone took no session, so it asks another database than the one in ${source.urlIn}, expected that one; ${reads}`,
+    );
+  }
+  mustPass(await program.ask(), `'${name}', asked with the address in ${source.urlIn},`);
 }
 
 class Trial {
@@ -79,17 +103,28 @@ class Trial {
 
   async run(start: string | null, pending: readonly string[]): Promise<Tried> {
     const missing = await missingTables(this.scratch.connection, this.source.state);
+    const structureBefore = digestOf(await structureOf(this.scratch.connection));
     const first = await this.structure();
     let before = start;
+    let things = await thingsOf(this.scratch.connection);
+    const original = things;
     let now = first;
     for (const [index, revision] of pending.entries()) {
       this.context.progress({ done: index, total: pending.length, unit: 'revisions', detail: revision });
       await this.judge(before, revision);
       const after = await this.go(revision, 'UpFails', () => this.program.up(revision));
+      const afterUp = await thingsOf(this.scratch.connection);
+      const gone = goneOf(original, afterUp).filter((one) => !goneOf(original, things).includes(one));
+      for (const what of unnamed(gone, this.tried.destroyed))
+        this.tried.destroyed.push(`${revision} destroys ${what}`);
       if (!this.params.forGood) {
         await this.go(before, 'DownFails', () => this.program.down(before));
         if (before === start) await dropEmpty(this.scratch.connection, missing);
         const down = await this.structure();
+        const state = this.source.state.map((table) => `table ${stateTable(table).replace(/^public\./, '')}`);
+        const lost = goneOf(afterUp, await thingsOf(this.scratch.connection));
+        for (const what of unnamed(lost, this.tried.lossy).filter((one) => !state.includes(one)))
+          this.tried.lossy.push(`${revision} down loses ${what}, ${SINCE}`);
         this.compare(
           'DownDiffers',
           `The downgrade of ${revision} does not bring back what was there before`,
@@ -100,25 +135,26 @@ class Trial {
         this.compare(
           'UpDiffers',
           `The upgrade to ${revision} does something else when it is run again`,
-          after,
-          again,
+          withoutRows(after),
+          withoutRows(again),
         );
       }
       now = after;
       before = revision;
+      things = await thingsOf(this.scratch.connection);
     }
     return {
       ...this.tried,
       indexes: {},
       made: [...this.made],
-      structureBefore: digestOf(first),
-      structureAfter: digestOf(now),
-      changes: difference(first, now),
+      structureBefore,
+      structureAfter: digestOf(await structureOf(this.scratch.connection)),
+      changes: difference(withoutRows(first), withoutRows(now)),
     };
   }
 
   private structure(): Promise<string[]> {
-    return structureOf(this.scratch.connection);
+    return lookOf(this.scratch.connection, this.source.state.map(stateTable));
   }
 
   private async go(

@@ -23,6 +23,8 @@ export type Standing = { revision: string | null; pending: string[] };
 export type Program = {
   /** What its own evidence says; never its exit code. Throws MultipleHeads, ProbeUnreadable, ProgramFails. */
   standing(): Promise<Standing>;
+  /** Asks the database for anything, and changes nothing. Fails where it takes no session. */
+  ask(): Promise<CommandEnd>;
   /** Goes to the revision. Ends as the program ended; what it did is asked of `standing`. */
   up(revision: string): Promise<CommandEnd>;
   /** Null is before the first revision. */
@@ -51,6 +53,7 @@ export async function openProgram(
     return {
       standing: async () =>
         readStanding(mustPass(await start(source.probe), `The probe of '${name}'`), name, params.to),
+      ask: () => start(source.probe),
       up: (revision) => start([...source.up, revision]),
       down: (revision) => start([...source.down, revision ?? BASE]),
       sql: () => Promise.resolve(undefined),
@@ -66,6 +69,7 @@ export async function openProgram(
       const revision = await currentOf(database.connection, source.state[0] ?? 'alembic_version', name);
       return { revision, pending: pathOf(below, { from: revision, to: params.to ?? heads[0], name }) };
     },
+    ask: () => alembic('current'),
     up: (revision) => alembic('upgrade', revision),
     down: (revision) => alembic('downgrade', revision ?? BASE),
     async sql(direction, from, to) {

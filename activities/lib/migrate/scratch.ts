@@ -12,6 +12,7 @@ import { messageOf } from '../fail.ts';
 import { type Connection, sqlState, withPostgres } from '../postgres.ts';
 import { named, refuse } from './codes.ts';
 import { cloneStatements } from './clone-statements.ts';
+import { giveSettings, ownSettings } from './session.ts';
 import { sha256, shortSql } from './sql.ts';
 import { difference, structureOf } from './structure.ts';
 
@@ -34,6 +35,8 @@ export type Scratch = {
   connection: Connection;
   /** The entry of the server, with the name of the clone. */
   target: PostgresTarget;
+  /** Does something while the clone takes no new session. */
+  whileClosed<T>(work: () => Promise<T>): Promise<T>;
 };
 
 /** Makes the clone, hands it to `work` and drops it. Throws NoScratch, CloneDiffers or NoPgDump. */
@@ -58,9 +61,10 @@ export async function withScratch<T>(
   return await withPostgres(options.server, context, async (admin) => {
     await create(admin, name, options.server);
     try {
+      await giveSettings(admin, name, await withPostgres(options.target, context, ownSettings));
       return await withPostgres(options.server, inside, async (connection) => {
         await fill(connection, { ...options, entry: context.target(options.target, 'postgres') }, context);
-        return await work({ connection, target });
+        return await work({ connection, target, whileClosed: (inner) => withClosed(admin, name, inner) });
       });
     } finally {
       if (!context.signal.aborted) await drop(admin, name);
@@ -90,6 +94,15 @@ async function create(admin: Connection, name: string, server: string): Promise<
 
 async function drop(admin: Connection, name: string): Promise<void> {
   await admin.client.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
+}
+
+async function withClosed<T>(admin: Connection, name: string, work: () => Promise<T>): Promise<T> {
+  await admin.client.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS false`);
+  try {
+    return await work();
+  } finally {
+    await admin.client.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS true`);
+  }
 }
 
 type Filling = ScratchOptions & { entry: PostgresTarget };

@@ -1,7 +1,8 @@
 /** One direction of one migration, read and judged: may it stand, and in a transaction or alone. */
 import { classify } from './classify.ts';
 import { refuse } from './codes.ts';
-import { type Statement, kindOf, sha256, shortSql, statementsOf } from './sql.ts';
+import { setsTransaction, whyRefused } from './refused.ts';
+import { type Statement, sha256, shortSql, statementsOf } from './sql.ts';
 
 export type Script = {
   /** The name of the file, for messages. */
@@ -15,28 +16,16 @@ export type Script = {
 
 export type Migration = { version: string; name: string; up: Script; down?: Script };
 
-/** Statements that belong to no migration: they are of the whole server, or of a session. */
-const REFUSED = new Set([
-  'CreatedbStmt',
-  'DropdbStmt',
-  'AlterSystemStmt',
-  'CreateTableSpaceStmt',
-  'DropTableSpaceStmt',
-  'DiscardStmt',
-  'ListenStmt',
-  'PrepareStmt',
-]);
-
 /** Throws SqlSyntax, TransactionControl and its kin, StatementRefused, NonTransactionalMulti. */
 export async function readScript(file: string, sql: string): Promise<Script> {
   const statements = await statementsOf(sql, file);
   checkTransactions(file, statements);
   for (const { node, line, sql: text } of statements) {
-    const isCopy = 'CopyStmt' in node;
-    if (!REFUSED.has(kindOf(node)) && !isCopy) continue;
+    const why = whyRefused(node);
+    if (why === undefined) continue;
     refuse(
       'StatementRefused',
-      `${file}:${line} says '${shortSql(text, 60)}', which cannot stand in a migration; take it out`,
+      `${file}:${line} says '${shortSql(text, 60)}', which cannot stand in a migration: ${why}; take it out`,
     );
   }
   const alone = statements.find((one) => !classify(one).isTransactional);
@@ -54,6 +43,7 @@ function checkTransactions(file: string, statements: readonly Statement[]): void
   let open: Statement | undefined;
   let first: Statement | undefined;
   for (const one of statements) {
+    if (setsTransaction(one.node)) first ??= one;
     if (!('TransactionStmt' in one.node)) continue;
     const { kind } = one.node.TransactionStmt;
     first ??= one;
@@ -76,7 +66,7 @@ function checkTransactions(file: string, statements: readonly Statement[]): void
   if (first !== undefined) {
     refuse(
       'TransactionControl',
-      `${file}:${first.line} says '${shortSql(first.sql, 40)}', expected no statement that begins or ends a transaction; take it away, since the step makes its own`,
+      `${file}:${first.line} says '${shortSql(first.sql, 40)}', expected no statement that begins, ends or sets a transaction; take it away, since the step makes its own`,
     );
   }
 }

@@ -1,23 +1,17 @@
-/** A folder of SQL files: NUMBER_NAME.up.sql, and NUMBER_NAME.down.sql beside it. */
-import { readFile, readdir } from 'node:fs/promises';
+/** A folder of SQL files: an up for each version, and the down beside it. Names as in `file-names.ts`. */
+import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '../fail.ts';
 import { named, refuse } from './codes.ts';
+import { NAMES_EXPECTED, adviceFor, compareVersions, parseFileName, sameForAll } from './file-names.ts';
 import { type Migration, readScript } from './scripts.ts';
 import { sha256 } from './sql.ts';
 
-const FILE = /^(\d{1,20})[_-]([A-Za-z0-9][A-Za-z0-9_-]{0,99})\.(up|down)\.sql$/;
 const FILES_MAX = 20_000;
 const FILE_BYTES_MAX = 4 * 1024 * 1024;
 
 /** A file that was found, not read yet. */
 type Entry = { version: string; name: string; up?: string; down?: string };
-
-/** Whether a version comes before another one: 9 before 10, 0009 and 9 are the same. */
-export function compareVersions(a: string, b: string): number {
-  const [left, right] = [BigInt(a), BigInt(b)];
-  return left < right ? -1 : left > right ? 1 : 0;
-}
 
 export type Folder = {
   /** Versions in their order. */
@@ -28,19 +22,10 @@ export type Folder = {
   migration(version: string): Promise<Migration>;
 };
 
-/** Lists the folder. Throws UnknownFile, DoubleVersion, MissingFile, or PreconditionFailed where it cannot be read. */
+/** Lists the folder. Throws UnknownFile, DoubleVersion or MissingFile; reading a file also SqlSyntax. */
 export async function openFolder(path: string, name: string): Promise<Folder> {
   const entries = entriesOf(await list(path, name), name);
-  const text = async (file: string): Promise<string> => {
-    const bytes = await readFile(join(path, file));
-    if (bytes.byteLength > FILE_BYTES_MAX) {
-      refuse(
-        'UnknownFile',
-        `${file} of '${name}' has more than ${FILE_BYTES_MAX} bytes, expected fewer; load data by other means`,
-      );
-    }
-    return bytes.toString('utf8').replace(/^\u{feff}/u, '');
-  };
+  const text = (file: string): Promise<string> => readText(join(path, file), file, name);
   const entry = (version: string): Entry & { up: string } => {
     const found = entries.find((one) => compareVersions(one.version, version) === 0);
     if (found?.up === undefined) return refuse('MissingFile', missing(name, version));
@@ -65,11 +50,52 @@ export function missing(source: string, version: string): string {
   return `Migration ${version} was applied, and '${source}' has no file of it any more, expected every applied migration to stay; put the file back`;
 }
 
+/** Links are followed, as where a folder is mounted by links; whatever is no file in the end is refused before it is read. */
+async function readText(path: string, file: string, source: string): Promise<string> {
+  const { isFile, bytes } = await stat(path).then(
+    (one) => ({ isFile: one.isFile(), bytes: one.size }),
+    (error: unknown) => unreadable(file, source, error),
+  );
+  if (!isFile) {
+    refuse(
+      'UnknownFile',
+      `${file} of '${source}' is no file, expected one with SQL in it; remove or replace it`,
+    );
+  }
+  if (bytes > FILE_BYTES_MAX) {
+    refuse(
+      'UnknownFile',
+      `${file} of '${source}' has ${bytes} bytes, expected at most ${FILE_BYTES_MAX}; load data by other means`,
+    );
+  }
+  const content = await readFile(path).catch((error: unknown) => unreadable(file, source, error));
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(content);
+  } catch (error) {
+    return refuse(
+      'SqlSyntax',
+      `${file} of '${source}' is no text in UTF-8, expected that, since any other would be read as something else; save it so`,
+      error,
+    );
+  }
+}
+
+function unreadable(file: string, source: string, error: unknown): never {
+  return refuse(
+    'UnknownFile',
+    `${file} of '${source}' cannot be read (${messageOf(error)}); give this worker the file`,
+    error,
+  );
+}
+
 async function list(path: string, name: string): Promise<string[]> {
   try {
     const found = await readdir(path, { withFileTypes: true });
-    return found.flatMap((one) => (one.isDirectory() || one.name.startsWith('.') ? [] : [one.name]));
+    const files = found.flatMap((one) => (one.isDirectory() || one.name.startsWith('.') ? [] : [one.name]));
+    if (!files.some(isSql)) assertSome(name, found);
+    return files;
   } catch (error) {
+    if (!(error instanceof Error && 'errno' in error)) throw error;
     return refuse(
       'UnknownFile',
       `The folder of '${name}' cannot be read (${messageOf(error)}); give this worker the folder that the environment file names`,
@@ -78,28 +104,45 @@ async function list(path: string, name: string): Promise<string[]> {
   }
 }
 
+/** A folder without a migration is a wrong address, and never a database that is up to date. */
+function assertSome(source: string, found: readonly { name: string; isDirectory(): boolean }[]): never {
+  const folders = found.filter((one) => one.isDirectory()).map((one) => `${one.name}/`);
+  const has = folders.length === 0 ? 'no file of SQL' : `no file of SQL but folders (${named(folders, 3)})`;
+  return refuse(
+    'UnknownFile',
+    `The folder of '${source}' has ${has}, expected files with ${NAMES_EXPECTED}; name the folder that has them`,
+  );
+}
+
+function isSql(file: string): boolean {
+  return file.toLowerCase().endsWith('.sql');
+}
+
 function entriesOf(files: readonly string[], source: string): Entry[] {
-  const sql = files.filter((one) => one.toLowerCase().endsWith('.sql'));
-  const strange = sql.filter((one) => !FILE.test(one));
+  const sql = files.filter(isSql);
+  const strange = sql.filter((one) => parseFileName(one) === undefined);
   if (strange.length > 0 || sql.length > FILES_MAX) {
     refuse(
       'UnknownFile',
-      `'${source}' has ${strange.length === 0 ? `${sql.length} files` : named(strange)}, expected at most ${FILES_MAX} files with names as 0007_add_genre.up.sql and 0007_add_genre.down.sql; rename or remove them`,
+      strange.length === 0
+        ? `'${source}' has ${sql.length} files, expected at most ${FILES_MAX}; remove those that every database has already`
+        : `'${source}' has ${named(strange)}, expected ${NAMES_EXPECTED}; ${adviceFor(strange)}`,
     );
   }
-  const entries: Entry[] = [];
+  const found = new Map<string, Entry>();
   for (const file of sql.toSorted()) {
-    const [, version = '', name = '', direction = ''] = FILE.exec(file) ?? [];
-    const same = entries.find((one) => compareVersions(one.version, version) === 0);
-    if (same !== undefined && (same.name !== name || same[direction as 'up' | 'down'] !== undefined)) {
+    const { version = '', name = '', direction = 'up' } = parseFileName(file) ?? {};
+    const same = found.get(sameForAll(version));
+    if (same !== undefined && (same.name !== name || same[direction] !== undefined)) {
       refuse(
         'DoubleVersion',
         `'${source}' has version ${version} twice, as ${same.up ?? same.down} and ${file}, expected once; give one of them a number of its own`,
       );
     }
-    if (same === undefined) entries.push({ version, name, [direction]: file });
-    else same[direction as 'up' | 'down'] = file;
+    if (same === undefined) found.set(sameForAll(version), { version, name, [direction]: file });
+    else same[direction] = file;
   }
+  const entries = [...found.values()];
   for (const { version, down, up } of entries) {
     if (up === undefined) {
       refuse(

@@ -42,10 +42,24 @@ async function parseOrRefuse(sql: string, file: string) {
     const column = (before.at(-1) ?? '').length + 1;
     return refuse(
       'SqlSyntax',
-      `${file}:${before.length}:${column} cannot be read as SQL: ${messageOf(error)}; correct it and plan again`,
+      `${file}:${before.length}:${column} cannot be read as SQL: ${messageOf(error)}; ${adviceFor(sql, before.length)}`,
       error,
     );
   }
+}
+
+/** What often stands in such files and is not SQL. */
+function adviceFor(sql: string, line: number): string {
+  const lines = sql.split('\n');
+  if (/^\s*\\\S/.test(lines[line - 1] ?? ''))
+    return 'this is a command of psql: write what it does as SQL, or take it out';
+  const before = lines.slice(0, line).join('\n');
+  if (/\bcopy\s[^;]*\bfrom\s+stdin\b[^;]*;/i.test(before))
+    return 'COPY with its rows cannot stand in a migration: write INSERT, or load data by other means';
+  if (/^(?:<{7}|={7}|>{7})/.test(lines[line - 1] ?? '')) return 'a merge was left half-done: finish it';
+  if (/^\s*--\s*(?:migrate:|\+goose)/im.test(sql))
+    return 'write what goes up and what goes down in a file each';
+  return 'correct it and plan again';
 }
 
 export function sha256(text: string): string {
