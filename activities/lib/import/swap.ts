@@ -14,6 +14,7 @@ import { pause } from '../wait.ts';
 import { literal } from './defaults.ts';
 import { forget, keep, readKept } from './places.ts';
 import type { Owner } from './places.ts';
+import { PUBLISHED, defaultRights, keepPublications, keepRights } from './rights.ts';
 
 /** Attempts to get locks on tables, the pause between, and how long each waits: readers queue behind it meanwhile. */
 const SWAP_TRIES = 10;
@@ -21,7 +22,6 @@ const SWAP_RETRY_MS = 500;
 const SWAP_LOCK_MS = 1_000;
 
 const SWAPPED = 'swapped';
-const PUBLISHED = 'published';
 
 /** Where new tables are loaded, and where the old ones go. */
 export function swapSchemas(owner: Owner): { fresh: string; old: string } {
@@ -36,14 +36,24 @@ export async function findReplaced(
 ): Promise<{ replaces: string[]; refused: string[] }> {
   const list = `ARRAY[${names.map(literal).join(', ')}]::name[]`;
   const standing = await connection.query(
-    `SELECT c.relname, c.relkind, pg_has_role(c.relowner, 'USAGE'), c.oid,
+    `SELECT c.relname, c.relkind::text, pg_has_role(c.relowner, 'USAGE'),
+       (SELECT e.extname FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'),
        EXISTS (SELECT 1 FROM pg_index i WHERE i.indexrelid = c.oid AND (SELECT relname FROM pg_class WHERE oid = i.indrelid) = ANY (${list}))
-     FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (${list}) ORDER BY 1`,
+     FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (${list})
+     UNION ALL SELECT t.typname, 'type', NULL, NULL, false FROM pg_type t
+     WHERE t.typnamespace = 'public'::regnamespace AND t.typrelid = 0 AND t.typname = ANY (${list}) ORDER BY 1`,
   );
   const refused: string[] = [];
   const replaces: string[] = [];
-  for (const [name = '', kind, owned, , ofReplaced] of standing) {
-    if (kind === 'r' && owned === 't') replaces.push(name ?? '');
+  for (const [name = '', kind, owned, extension = null, ofReplaced] of standing) {
+    if (kind === 'type')
+      refused.push(`type ${quote(name ?? '')} in schema public, whose name a table would need; rename it`);
+    else if (extension !== null)
+      refused.push(
+        `${quote(name ?? '')} in schema public, which belongs to extension ${quote(extension)}, so that it cannot make room`,
+      );
+    else if (kind === 'r' && owned === 't') replaces.push(name ?? '');
     else if (ofReplaced !== 't')
       refused.push(
         `${quote(name ?? '')} in schema public, which is no table of this user, so that it cannot make room`,
@@ -58,6 +68,16 @@ export async function findReplaced(
        WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (${oids}) AND r.ev_class <> ALL (${oids})
      UNION SELECT 'trigger ' || quote_ident(t.tgname) || ' on ' || t.tgrelid::regclass FROM pg_trigger t WHERE t.tgrelid = ANY (${oids}) AND NOT t.tgisinternal
      UNION SELECT 'policy ' || quote_ident(p.polname) || ' on ' || p.polrelid::regclass FROM pg_policy p WHERE p.polrelid = ANY (${oids})
+     UNION SELECT 'row-level security of ' || c.oid::regclass FROM pg_class c WHERE c.oid = ANY (${oids}) AND c.relrowsecurity
+     UNION SELECT 'rule ' || quote_ident(r.rulename) || ' on ' || r.ev_class::regclass FROM pg_rewrite r WHERE r.ev_class = ANY (${oids})
+     UNION SELECT 'subscription ' || quote_ident(s.subname) FROM pg_subscription_rel l JOIN pg_subscription s ON s.oid = l.srsubid WHERE l.srrelid = ANY (${oids})
+     UNION SELECT 'replica identity of ' || c.oid::regclass || ' by an index' FROM pg_class c WHERE c.oid = ANY (${oids}) AND c.relreplident = 'i'
+     UNION SELECT 'function ' || d.objid::regprocedure FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass
+       AND (d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (${oids})
+         OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (SELECT unnest(ARRAY[c.reltype, t.typarray]) FROM pg_class c JOIN pg_type t ON t.oid = c.reltype WHERE c.oid = ANY (${oids})))
+     UNION SELECT 'column ' || d.objid::regclass || '.' || quote_ident(a.attname) FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.objid AND a.attnum = d.objsubid
+       WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_type'::regclass
+         AND d.refobjid IN (SELECT unnest(ARRAY[c.reltype, t.typarray]) FROM pg_class c JOIN pg_type t ON t.oid = c.reltype WHERE c.oid = ANY (${oids}))
      UNION SELECT 'partition ' || i.inhrelid::regclass FROM pg_inherits i WHERE i.inhparent = ANY (${oids}) OR i.inhrelid = ANY (${oids})
      ORDER BY 1 LIMIT 20`,
   );
@@ -81,9 +101,12 @@ export async function swapIn(
     await connection.query(`CREATE SCHEMA ${quote(old)}`);
     for (const { target } of mapping.tables) {
       const table = quote(target);
-      await defaultRights(connection, `${quote(fresh)}.${table}`);
-      if (!replaces.includes(target)) continue;
-      await keepRights(connection, { from: `public.${table}`, to: `${quote(fresh)}.${table}` });
+      const to = `${quote(fresh)}.${table}`;
+      if (!replaces.includes(target)) {
+        await defaultRights(connection, to);
+        continue;
+      }
+      await keepRights(connection, { from: `public.${table}`, to, schema: quote(fresh) });
       await keepPublications(connection, owner, { target, fresh });
       await connection.query(`ALTER TABLE public.${table} SET SCHEMA ${quote(old)}`);
     }
@@ -100,9 +123,11 @@ export async function swapBack(connection: Connection, owner: Owner): Promise<vo
   const swapped = await readKept(connection, owner, SWAPPED);
   for (const { item, value } of swapped)
     await connection.query(`ALTER TABLE ${quote(value)}.${quote(item)} SET SCHEMA public`);
-  for (const { item } of await readKept(connection, owner, PUBLISHED)) {
+  for (const { item, value } of await readKept(connection, owner, PUBLISHED)) {
     const [publication = '', table = ''] = JSON.parse(item) as string[];
-    await connection.query(`ALTER PUBLICATION ${quote(publication)} ADD TABLE public.${quote(table)}`);
+    await connection.query(
+      `ALTER PUBLICATION ${quote(publication)} ADD TABLE public.${quote(table)}${value}`,
+    );
   }
   const [first] = swapped;
   if (first !== undefined) await connection.query(`DROP SCHEMA ${quote(first.value)}`);
@@ -132,55 +157,5 @@ export async function patiently(
         );
       await pause(SWAP_RETRY_MS, context.signal);
     }
-  }
-}
-
-/** What default privileges give to a new table in schema public; in the other schema they gave nothing. */
-async function defaultRights(connection: Connection, table: string): Promise<void> {
-  const rights = await connection.query(
-    `SELECT x.privilege_type, CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END, x.is_grantable
-     FROM pg_default_acl d, aclexplode(d.defaclacl) x
-     WHERE d.defaclobjtype = 'r' AND d.defaclrole = current_user::regrole AND d.defaclnamespace = 'public'::regnamespace`,
-  );
-  for (const right of rights) await grant(connection, table, right);
-}
-
-async function keepRights(connection: Connection, { from, to }: { from: string; to: string }): Promise<void> {
-  const rights = await connection.query(
-    `SELECT x.privilege_type, CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END, x.is_grantable, NULL
-     FROM pg_class c, aclexplode(c.relacl) x WHERE c.oid = ${literal(from)}::regclass AND x.grantee <> c.relowner
-     UNION ALL
-     SELECT x.privilege_type, CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END, x.is_grantable, quote_ident(a.attname)
-     FROM pg_attribute a, aclexplode(a.attacl) x WHERE a.attrelid = ${literal(from)}::regclass
-       AND EXISTS (SELECT 1 FROM pg_attribute n WHERE n.attrelid = ${literal(to)}::regclass AND n.attname = a.attname)`,
-  );
-  for (const right of rights) await grant(connection, to, right);
-  const [role] = await connection.query(
-    `SELECT relowner::regrole::text, relowner = current_user::regrole FROM pg_class WHERE oid = ${literal(from)}::regclass`,
-  );
-  if (role?.[1] !== 't') await connection.query(`ALTER TABLE ${to} OWNER TO ${role?.[0] ?? ''}`);
-}
-
-async function grant(connection: Connection, table: string, right: (string | null)[]): Promise<void> {
-  const [privilege, grantee, grantable, column = null] = right;
-  const columns = column === null ? '' : ` (${column})`;
-  const option = grantable === 't' ? ' WITH GRANT OPTION' : '';
-  await connection.query(`GRANT ${privilege}${columns} ON ${table} TO ${grantee}${option}`);
-}
-
-async function keepPublications(
-  connection: Connection,
-  owner: Owner,
-  { target, fresh }: { target: string; fresh: string },
-): Promise<void> {
-  const table = `public.${quote(target)}`;
-  const found = await connection.query(
-    `SELECT p.pubname FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE r.prrelid = ${literal(table)}::regclass`,
-  );
-  for (const [name] of found) {
-    const publication = quote(name ?? '');
-    await connection.query(`ALTER PUBLICATION ${publication} DROP TABLE ${table}`);
-    await connection.query(`ALTER PUBLICATION ${publication} ADD TABLE ${quote(fresh)}.${quote(target)}`);
-    await keep(connection, owner, { kind: PUBLISHED, item: JSON.stringify([name, target]), value: '' });
   }
 }
