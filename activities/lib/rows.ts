@@ -144,6 +144,11 @@ function rawBytes(
   return Buffer.from(at.cell, 'utf8').equals(bytes) ? undefined : bytes;
 }
 
+/** The row at a place of a page, as messages name it. */
+export function labelOf(at: { source: Source; table: MappedTable; page: Page }, place: number): string {
+  return rowLabel(encoderOf(at.source, at.table), at.page, at.page.rows[place] ?? []);
+}
+
 /**
  * `id=7`, or `PlaylistId=1 TrackId=3402`: by the primary key in whatever order rows are read, by the rowid without one. No
  * two rows have one label.

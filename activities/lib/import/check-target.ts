@@ -11,9 +11,9 @@ export async function checkServer(connection: Connection): Promise<void> {
     `SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), pg_is_in_recovery(),
        has_database_privilege(current_database(), 'CREATE') OR to_regnamespace('countdown') IS NOT NULL,
        coalesce(has_schema_privilege(to_regnamespace('public'), 'CREATE'), false),
-       has_database_privilege(current_database(), 'TEMPORARY')`,
+       has_database_privilege(current_database(), 'TEMPORARY'), current_setting('transaction_read_only')`,
   );
-  const [version, encoding, standby, ownSchema, inPublic, temporary] = row ?? [];
+  const [version, encoding, standby, ownSchema, inPublic, temporary, readOnly] = row ?? [];
   const name = connection.name;
   if (Number(version) < POSTGRES_VERSION_MIN)
     throw fail('PreconditionFailed', `'${name}' runs PostgreSQL ${version}, expected 14 or later.`);
@@ -26,6 +26,11 @@ export async function checkServer(connection: Connection): Promise<void> {
     throw fail(
       'PreconditionFailed',
       `'${name}' is a standby, expected a server that takes writes; name its primary.`,
+    );
+  if (readOnly === 'on')
+    throw fail(
+      'PreconditionFailed',
+      `Transactions of '${name}' only read, expected that they write; take default_transaction_read_only from the user or the database.`,
     );
   if (ownSchema !== 't' || inPublic !== 't') {
     throw fail(

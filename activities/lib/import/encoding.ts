@@ -3,7 +3,7 @@
  * PostgreSQL writes back byte for byte (after `normalize`), or into nothing where that would not be exact.
  */
 import type { Cell } from '../sqlite.ts';
-import { canonicalJson } from './json-text.ts';
+import { canonicalJson, isShallow } from './json-text.ts';
 import { clockText, isDay, localText, numberText, utcText } from './moments.ts';
 import type { MomentForm } from './moments.ts';
 import { doubleText, plainDecimal, scaledDecimal, trimmedDecimal } from './numbers.ts';
@@ -15,7 +15,7 @@ export type Encoding =
   | { as: 'numeric'; precision?: number; scale?: number }
   | { as: 'boolean' }
   | { as: 'date' }
-  | { as: 'time' }
+  | { as: 'time'; digits?: number }
   /** `zone`: what holds for a text that names no offset. */
   | { as: 'timestamp'; form: MomentForm; digits?: number; zone?: string }
   | { as: 'timestamptz'; form: MomentForm; digits?: number; zone?: string }
@@ -87,10 +87,7 @@ export function carrierOf(encoding: Encoding): Carrier {
         encode: (cell) => (typeof cell === 'string' && isDay(cell) ? cell : undefined),
       };
     case 'time':
-      return {
-        expected: 'a time as HH:MM:SS',
-        encode: (cell) => (typeof cell === 'string' ? clockText(cell) : undefined),
-      };
+      return times(encoding.digits);
     case 'timestamp':
     case 'timestamptz':
       return moments(encoding);
@@ -204,6 +201,16 @@ function moments(encoding: Extract<Encoding, { as: 'timestamp' | 'timestamptz' }
   };
 }
 
+function times(digits = 6): Carrier {
+  return {
+    expected: `a time as HH:MM:SS, with at most ${digits} digits after the second`,
+    encode: (cell) => {
+      const text = typeof cell === 'string' ? clockText(cell) : undefined;
+      return text === undefined || fractionLength(text) > digits ? undefined : text;
+    },
+  };
+}
+
 function fractionLength(text: string): number {
   return /\.(\d+)/.exec(text)?.[1]?.length ?? 0;
 }
@@ -255,7 +262,7 @@ function uuidText(text: string): string | undefined {
 function isJson(text: string): boolean {
   try {
     JSON.parse(text);
-    return !text.includes('\0');
+    return !text.includes('\0') && isShallow(text);
   } catch {
     return false;
   }

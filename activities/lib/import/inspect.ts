@@ -47,7 +47,12 @@ export async function inspectImport(params: ImportParams, context: PhaseContext)
     assertCarried(params, mapped.mapping, mode === 'existing' ? standing : []);
     assertNoOrphans(params, await findOrphans(mapped, context.signal));
     const keys = mode === 'existing' ? await readUniqueKeys(connection) : new Map<string, UniqueKey[]>();
-    const { rows, cells, quarantined, notes } = await profileCells(mapped, params, context);
+    const { rows, cells, quarantined, notes } = await profileCells(
+      mapped,
+      params,
+      context,
+      mode === 'existing' ? connection : undefined,
+    );
     await assertNoDuplicates(mapped, keys, context.signal);
     const { mapping, schema } = mapped;
     const tables = mapping.tables.length;

@@ -6,12 +6,13 @@ import { plainDecimal, trimmedDecimal } from './numbers.ts';
  * key twice or holds a NUL, which jsonb would not keep.
  */
 export function canonicalJson(text: string): string | undefined {
-  if (text.includes('\\u0000')) return undefined;
+  if (text.includes('\\u0000') || !isShallow(text)) return undefined;
   let members = 0;
   try {
     const parsed: unknown = JSON.parse(text, (_key, value: unknown, context?: { source?: string }) => {
       if (typeof value === 'number') return numberOf(context?.source ?? String(value));
-      if (isObject(value)) members += Object.keys(value).length;
+      if (typeof value === 'string') assertWhole(value);
+      if (isObject(value)) members += Object.keys(value).map(assertWhole).length;
       return value;
     });
     return members === membersOf(text) ? write(parsed) : undefined;
@@ -36,7 +37,42 @@ function isNumber(value: unknown): value is Digits {
   return value instanceof Digits;
 }
 
+/** PostgreSQL takes no half of a pair of surrogates. */
+function assertWhole(text: string): void {
+  if (!text.isWellFormed()) throw new RangeError('half of a character');
+}
+
+/** Nesting that PostgreSQL's parser takes with its usual stack, with room to spare. */
+const DEPTH_MAX = 1_000;
+
+/** Whether it nests no deeper than PostgreSQL takes. */
+export function isShallow(text: string): boolean {
+  let depth = 0;
+  let isText = false;
+  for (let at = 0; at < text.length; at += 1) {
+    const unit = text.charCodeAt(at);
+    if (isText && unit === BACKSLASH) at += 1;
+    else if (unit === QUOTE) isText = !isText;
+    else if (isText) continue;
+    else if (unit === BRACKET || unit === BRACE) depth += 1;
+    else if (unit === BRACKET + 2 || unit === BRACE + 2) depth -= 1;
+    if (depth > DEPTH_MAX) return false;
+  }
+  return true;
+}
+
+const [QUOTE, BACKSLASH, BRACKET, BRACE, COLON] = [0x22, 0x5c, 0x5b, 0x7b, 0x3a];
+
+/** Digits before and after the point that a numeric of PostgreSQL has at most. */
+const WHOLE_DIGITS_MAX = 131_072;
+const FRACTION_DIGITS_MAX = 16_383;
+
 function numberOf(source: string): Digits {
+  const exponent = Math.abs(Number(/e([+-]?\d+)$/i.exec(source)?.[1] ?? 0));
+  if (exponent > WHOLE_DIGITS_MAX) throw new RangeError('a number that PostgreSQL cannot hold');
+  const [whole = '', fraction = ''] = plainDecimal(source).replace('-', '').split('.');
+  if (whole.length > WHOLE_DIGITS_MAX || fraction.length > FRACTION_DIGITS_MAX)
+    throw new RangeError('a number that PostgreSQL cannot hold');
   const plain = trimmedDecimal(plainDecimal(source));
   return new Digits(/[1-9]/.test(plain) ? plain : '0');
 }
@@ -51,5 +87,13 @@ function write(value: unknown): string {
 
 /** How many members its objects name, counted by their colons. */
 function membersOf(text: string): number {
-  return text.replace(/"(?:[^"\\]|\\.)*"/g, '').split(':').length - 1;
+  let members = 0;
+  let isText = false;
+  for (let at = 0; at < text.length; at += 1) {
+    const unit = text.charCodeAt(at);
+    if (isText && unit === BACKSLASH) at += 1;
+    else if (unit === QUOTE) isText = !isText;
+    else if (!isText && unit === COLON) members += 1;
+  }
+  return members;
 }

@@ -61,6 +61,7 @@ function matchTable(
 ): MappedTable {
   const label = `table ${quote(target.name)} of the target`;
   if (target.rows) remarks.refused.push(`TargetNotEmpty: ${label}, which has rows; empty it first`);
+  if (target.unlogged) remarks.notes.push(`${label} is unlogged: a crash of the server would empty it`);
   if (!target.owned)
     remarks.refused.push(
       `${label}, which belongs to somebody else; connect as its owner, since its foreign keys are held off while rows are loaded`,
@@ -111,7 +112,7 @@ function matchColumn(
   const label = `column ${quote(source.name)}.${quote(column.name)}`;
   if (rule === undefined)
     remarks.refused.push(
-      `${label}, whose type in the target is ${target.type}, which no cell can be carried to exactly yet`,
+      `${label}, whose type in the target is ${target.type}, which no cell can be carried to exactly yet (to go without it: ${skipLine(`column ${key}`)})`,
     );
   else if (word !== undefined && !suits(word, rule))
     remarks.refused.push(

@@ -20,7 +20,7 @@ export function doubleText(value: number): string {
 
 /** `1.5e-7` → `0.00000015`: the same number without an exponent. */
 export function plainDecimal(shortest: string): string {
-  const match = /^(-?)(\d+)(?:\.(\d+))?e([+-]\d+)$/i.exec(shortest);
+  const match = /^(-?)(\d+)(?:\.(\d+))?e([+-]?\d+)$/i.exec(shortest);
   if (match === null) return shortest;
   const [, sign = '', whole = '', fraction = '', exponent = '0'] = match;
   const digits = whole + fraction;

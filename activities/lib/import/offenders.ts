@@ -20,7 +20,8 @@ export type OffenderCode =
   | 'EnumValue'
   | 'NullKey'
   | 'NullInNotNull'
-  | 'IndexEntryTooLong';
+  | 'IndexEntryTooLong'
+  | 'CheckViolation';
 
 export type Offender = {
   code: OffenderCode;
@@ -94,7 +95,7 @@ function wordsFor(code: OffenderCode, { column, cell }: Omit<Case, 'key'>): Mapp
   const asNumeric = encoding.as === 'integer' || encoding.as === 'boolean';
   const isReal = typeof cell === 'number' && Number.isFinite(cell) && !Object.is(cell, -0);
   if (asNumeric && isReal) return ['numeric'];
-  return encoding.as === 'bytes' && isNumber ? ['bytea'] : ['text'];
+  return [encoding.as === 'bytes' ? 'bytea' : 'text'];
 }
 
 /** Keeps the offenders worth naming and counts all. */
@@ -135,9 +136,8 @@ export class Offenders {
 
 /** One offender in words. */
 export function offenderText(one: Offender): string {
-  return visible(
-    `${one.code}: ${one.table} ${one.row} ${one.column} holds ${one.found}, expected ${one.expected} (${one.allow})`,
-  );
+  const place = [one.table, one.row, one.column].filter((word) => word !== '').join(' ');
+  return visible(`${one.code}: ${place} holds ${one.found}, expected ${one.expected} (${one.allow})`);
 }
 
 /** A cell in words. */

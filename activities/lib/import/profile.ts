@@ -5,13 +5,16 @@ import type { PhaseContext } from '../../phase.ts';
 import { fail } from '../fail.ts';
 import type { ImportParams, MappedSource } from '../import-source.ts';
 import type { MappedTable } from '../mapping.ts';
-import { encodePage } from '../rows.ts';
+import type { Connection } from '../postgres.ts';
+import { encodePage, labelOf } from '../rows.ts';
 import { quote, readPages, runAside } from '../sqlite.ts';
 import type { Page, Source } from '../sqlite.ts';
 import { skipLine } from './lines.ts';
 import { OFFENDERS_NAMED_MAX, Offenders, offenderText } from './offenders.ts';
 import type { Offender } from './offenders.ts';
 import { lengthOf } from './encoding.ts';
+import { withRehearsal } from './rehearse.ts';
+import type { Refused } from './rehearse.ts';
 
 /** Offenders that are written to the file of the run; further ones are counted. */
 const LISTED_MAX = 100_000;
@@ -22,12 +25,13 @@ export type Profile = { rows: number; cells: number; quarantined: number; notes:
 
 /**
  * Encodes every cell as the copy would. Throws VerificationFailed naming those that cannot be carried exactly; all of
- * them are listed in a file in the run's folder.
+ * them are listed in a file in the run's folder. With a target whose tables are there, rows are tried against their checks.
  */
 export async function profileCells(
   { source, mapping }: MappedSource,
   params: ImportParams,
   context: PhaseContext,
+  target?: Connection,
 ): Promise<Profile> {
   const list = offenderList(params, context);
   const offenders = new Offenders((offender) => list.add(offender));
@@ -39,13 +43,19 @@ export async function profileCells(
       rowsMax: params.chunkRows,
       signal: context.signal,
     });
-    for await (const page of pages) {
-      profile.quarantined += encodePage(source, table, page, offenders).quarantined.length;
-      habits.see(page);
-      profile.rows += page.rows.length;
-      profile.cells += page.rows.length * table.columns.length;
-      context.progress({ done: profile.rows, unit: 'rows', detail: table.source.name });
-    }
+    await withRehearsal(target, table, async (rehearse) => {
+      for await (const page of pages) {
+        const before = offenders.total;
+        const { lines, quarantined } = encodePage(source, table, page, offenders);
+        const refused = offenders.total > before ? [] : ((await rehearse?.(lines)) ?? []);
+        for (const one of refused) offenders.add(refusedRow({ source, table, page }, one));
+        profile.quarantined += quarantined.length;
+        habits.see(page);
+        profile.rows += page.rows.length;
+        profile.cells += page.rows.length * table.columns.length;
+        context.progress({ done: profile.rows, unit: 'rows', detail: table.source.name });
+      }
+    });
     profile.notes.push(...habits.notes());
   }
   const path = await list.write();
@@ -64,6 +74,21 @@ export async function profileCells(
     );
   }
   return profile;
+}
+
+function refusedRow(
+  at: { source: Source; table: MappedTable; page: Page },
+  { place, constraint }: Refused,
+): Offender {
+  return {
+    code: 'CheckViolation',
+    table: at.table.source.name,
+    row: labelOf(at, place),
+    column: '',
+    found: `what ${constraint} of the target refuses`,
+    expected: 'a row that it takes',
+    allow: 'correct it in the source, or drop the check in the target for the time',
+  };
 }
 
 /** A file with one offender a line, made when there are more than a message names. */

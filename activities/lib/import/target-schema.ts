@@ -28,6 +28,8 @@ export type TargetTable = {
   rows: boolean;
   /** The session's user has the rights of its owner. */
   owned: boolean;
+  /** Its rows do not survive a crash of the server. */
+  unlogged: boolean;
   columns: TargetColumn[];
   /** What would change or refuse rows while they are loaded, each in words. */
   hindrances: string[];
@@ -46,7 +48,7 @@ export async function targetTableNames(connection: Connection): Promise<string[]
 export async function readTargetTables(connection: Connection): Promise<TargetTable[]> {
   const tables = await connection.query(
     `SELECT c.oid, c.relname, pg_has_role(c.relowner, 'USAGE'), quote_ident(c.relname),
-       c.relrowsecurity AND (c.relforcerowsecurity OR NOT pg_has_role(c.relowner, 'USAGE'))
+       c.relrowsecurity AND (c.relforcerowsecurity OR NOT pg_has_role(c.relowner, 'USAGE')), c.relpersistence = 'u'
      FROM pg_class c WHERE ${OURS} ORDER BY c.relname COLLATE "C"`,
   );
   const columns = await connection.query(
@@ -66,11 +68,12 @@ export async function readTargetTables(connection: Connection): Promise<TargetTa
      WHERE ${OURS} AND r.ev_enabled IN ('O', 'A')`,
   );
   const found: TargetTable[] = [];
-  for (const [oid = null, name, owned, quoted, guarded] of tables) {
+  for (const [oid = null, name, owned, quoted, guarded, unlogged] of tables) {
     const [any] = await connection.query(`SELECT EXISTS (SELECT 1 FROM public.${quoted ?? ''})`);
     found.push({
       name: name ?? '',
       owned: owned === 't',
+      unlogged: unlogged === 't',
       rows: any?.[0] === 't',
       columns: byTable(columns, oid).map(columnOf),
       hindrances: [
@@ -135,7 +138,7 @@ function encodingOf({ base, modifier }: TargetColumn, wishes: ColumnWishes): Enc
     case 'date':
       return { as: 'date' };
     case 'time':
-      return { as: 'time' };
+      return { as: 'time', ...(modifier < 0 ? {} : { digits: modifier }) };
     case 'timestamp':
     case 'timestamptz':
       return {
