@@ -9,7 +9,7 @@ import {
   sorted,
 } from '../../activities/lib/migrate/judge.ts';
 import { type Finding, type Rule, RULES } from '../../activities/lib/migrate/lint.ts';
-import { isWidening } from '../../activities/lib/migrate/lint-alter.ts';
+import { isWidening, keepsValues } from '../../activities/lib/migrate/type-change.ts';
 import { readScript } from '../../activities/lib/migrate/scripts.ts';
 import { withPostgres } from '../../activities/lib/postgres.ts';
 import { SONGS, makeMigrateWorld } from '../support/migrate-world.ts';
@@ -218,4 +218,37 @@ test.each([
   ['integer', 'bigint', false],
 ])('%s to %s is made without writing rows: %s', (before, after, expected) => {
   expect(isWidening(before, after)).toBe(expected);
+});
+
+test.each([
+  ['integer', 'bigint', true],
+  ['bigint', 'integer', false],
+  ['character varying(20)', 'text', true],
+  ['text', 'character varying(20)', false],
+  ['timestamp without time zone', 'timestamp with time zone', false],
+])('what %s holds can be had back from %s: %s', (before, after, expected) => {
+  expect(keepsValues(before, after)).toBe(expected);
+});
+
+const change = (type: string, more = '') => `ALTER TABLE songs ALTER COLUMN seconds TYPE ${type}${more};`;
+
+test('a change of type that loses values is for good, and one that keeps them is lossy', async () => {
+  await using world = await makeMigrateWorld({ sql: SONGS, params: { lossyDown: true } });
+  world.params.allow = [{ rule: 'TypeChangeRewrite', because: 'it is small' }];
+  const write = (up: string) =>
+    world.write({ '1_a.up.sql': up, '1_a.down.sql': change('int', ' USING seconds::int') });
+  await write(change('bigint', ' USING seconds::bigint'));
+  expect((await world.run('inspect')).output?.['lossy']).toEqual([
+    '1_a.up.sql:1 changes the type of songs.seconds, and what does not fit goes on the way back',
+  ]);
+  for (const up of [
+    change('smallint'),
+    change('bigint', ' USING seconds / 10'),
+    change('bigint', ' USING seconds::smallint'),
+  ]) {
+    await write(up);
+    expect((await failureOf(world.run('inspect'))).message).toMatch(
+      /^1_a\.up\.sql:1 destroys values of songs\.seconds, which become (smallint|bigint), which no down can bring back; .*\(ForGood\)\.$/,
+    );
+  }
 });

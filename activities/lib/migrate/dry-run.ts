@@ -8,6 +8,7 @@ import {
   type Made,
   concurrentIndex,
   destroyedBy,
+  destroyedOf,
   isMade,
   judge,
   judgeWhole,
@@ -75,8 +76,9 @@ export async function dryRun(
     tried.findings.push(...judgeWhole(up, made));
     await asNew(connection, params);
     await runScript(connection, up, 'UpFails', async (statement) => {
-      tried.findings.push(...(await judge(up, statement, world)));
-      tried.destroyed.push(...destroyedBy({ ...up, statements: [statement] }, made));
+      const found = await judge(up, statement, world);
+      tried.findings.push(...found);
+      tried.destroyed.push(...destroyedOf(found), ...destroyedBy({ ...up, statements: [statement] }, made));
       note(made, statement);
     });
     await noteIndexes(connection, up, tried.indexes);

@@ -140,11 +140,21 @@ export function destroyedBy(script: Script, made: ReadonlySet<string>): string[]
 /** What a way back loses of a thing. */
 export const SINCE = 'with all that was written there since';
 
+/** What a finding says that is gone for good. */
+export function destroyedOf(findings: readonly Finding[]): string[] {
+  return findings.flatMap(({ file, line, destroys }) =>
+    destroys === undefined ? [] : [`${file}:${line} destroys ${destroys}`],
+  );
+}
+
 /** What the down would lose of what was written since. */
 export function lostByDown({ up, down }: Migration, findings: readonly Finding[]): string[] {
   const changed = findings
     .filter(({ rule, file }) => rule === 'TypeChangeRewrite' && file === up.file)
-    .map(({ object, file, line }) => `${file}:${line} changes values of ${object}`);
+    .map(
+      ({ object, file, line }) =>
+        `${file}:${line} changes the type of ${object}, and what does not fit goes on the way back`,
+    );
   const lost = (down?.statements ?? []).flatMap((one) =>
     classify(one).destroys.map(({ what }) => `${down?.file}:${one.line} loses ${what}, ${SINCE}`),
   );

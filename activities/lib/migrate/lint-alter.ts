@@ -3,6 +3,7 @@ import type { AlterTableCmd, ColumnDef, Constraint } from 'libpg-query';
 import { nameOf, tableName } from './classify.ts';
 import { type Found, type LintWorld, callsOf, isNew } from './lint.ts';
 import type { Statement } from './sql.ts';
+import { isPlainCast, isWidening, keepsValues, typeText } from './type-change.ts';
 
 export async function lintAlter({ node }: Statement, world: LintWorld): Promise<Found[]> {
   if (!('AlterTableStmt' in node)) return [];
@@ -178,10 +179,14 @@ async function changeType(table: string, cmd: AlterTableCmd, world: LintWorld): 
   const column = def !== undefined && 'ColumnDef' in def ? def.ColumnDef : undefined;
   const before = await world.columnType(table, name);
   const after = column === undefined ? undefined : typeText(column);
-  const isPlain = column?.raw_default === undefined;
+  const isPlain = isPlainCast(column, name);
   if (isPlain && before !== undefined && after !== undefined && isWidening(before, after)) return [];
+  const isKept = isPlain && before !== undefined && after !== undefined && keepsValues(before, after);
   return [
     {
+      ...(isKept || world.created.has(`${table}.${name}`)
+        ? {}
+        : { destroys: `values of ${table}.${name}, which become ${after ?? 'another type'}` }),
       rule: 'TypeChangeRewrite',
       object: `${table}.${name}`,
       found: `changes ${table}.${name} from ${before ?? 'its type'} to ${after ?? 'another'}, which writes every row anew under a lock that stops every query`,
@@ -189,40 +194,4 @@ async function changeType(table: string, cmd: AlterTableCmd, world: LintWorld): 
         'add a new column of the new type, fill new rows by a trigger, backfill the old ones, and switch the readers',
     },
   ];
-}
-
-/** As format_type would write it, for the types that may be widened. */
-function typeText({ typeName }: ColumnDef): string {
-  const name = nameOf(typeName === undefined ? undefined : { TypeName: typeName }).replace(
-    /^pg_catalog\./,
-    '',
-  );
-  const mods = (typeName?.typmods ?? []).flatMap((one) =>
-    'A_Const' in one && one.A_Const.ival !== undefined ? [one.A_Const.ival.ival ?? 0] : [],
-  );
-  const long =
-    { varchar: 'character varying', int4: 'integer', int8: 'bigint', bpchar: 'character' }[name] ?? name;
-  return mods.length === 0 ? long : `${long}(${mods.join(',')})`;
-}
-
-export function isWidening(before: string, after: string): boolean {
-  if (before === after) return true;
-  const from = partsOf(before);
-  const to = partsOf(after);
-  if (from.name === 'character varying') {
-    if (to.name === 'text' || (to.name === from.name && to.mods.length === 0)) return true;
-    return to.name === from.name && from.mods.length === 1 && (to.mods[0] ?? 0) >= (from.mods[0] ?? 0);
-  }
-  if (from.name === 'numeric' && to.name === 'numeric') {
-    if (to.mods.length === 0) return true;
-    return (
-      from.mods.length === 2 && from.mods[1] === (to.mods[1] ?? 0) && (to.mods[0] ?? 0) >= (from.mods[0] ?? 0)
-    );
-  }
-  return false;
-}
-
-function partsOf(type: string): { name: string; mods: number[] } {
-  const [, name = type, mods] = /^([^(]+)\(([\d,\s]+)\)$/.exec(type) ?? [];
-  return { name, mods: mods === undefined ? [] : mods.split(',').map(Number) };
 }

@@ -64,6 +64,8 @@ export type Finding = {
   found: string;
   /** The safe form, as SQL or as a sentence. */
   rewrite: string;
+  /** What of the rows of before is gone for good, in words. */
+  destroys?: string;
 };
 
 /** A finding before its place is known. */

@@ -8,6 +8,7 @@ import type { SourceFound } from './inspect.ts';
 import {
   type Made,
   destroyedBy,
+  destroyedOf,
   findingText,
   judge,
   judgeWhole,
@@ -204,8 +205,12 @@ class Trial {
       const world = lintWorld(this.scratch.connection, script, this.made, this.params.forGood);
       this.tried.findings.push(...judgeWhole(script, this.made));
       for (const statement of script.statements) {
-        this.tried.findings.push(...(await judge(script, statement, world)));
-        this.tried.destroyed.push(...destroyedBy({ ...script, statements: [statement] }, this.made));
+        const found = await judge(script, statement, world);
+        this.tried.findings.push(...found);
+        this.tried.destroyed.push(
+          ...destroyedOf(found),
+          ...destroyedBy({ ...script, statements: [statement] }, this.made),
+        );
         note(this.made, statement);
       }
     }
