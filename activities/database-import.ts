@@ -20,7 +20,7 @@ import { takeOver } from './lib/fence.ts';
 import { assertReturned } from './lib/import/capture.ts';
 import { inspectImport } from './lib/import/inspect.ts';
 import { makeImportTables } from './lib/import/places.ts';
-import { assertNothingOwed, digestReturned, endCapture, releaseWrites } from './lib/import/release.ts';
+import { digestReturned, endCapture, releaseWrites, settleOwed } from './lib/import/release.ts';
 import { digestSource, markSource, openApproved, openImportSwitch } from './lib/import-source.ts';
 import type { ImportParams } from './lib/import-source.ts';
 import { withPostgres } from './lib/postgres.ts';
@@ -80,7 +80,9 @@ const holdWrites: PhaseActivities<ImportParams> = {
     const client = await openImportSwitch(params, context);
     const { value } = await client.read();
     if (value === client.target) throw openForWrites(params, value);
-    if (value === client.targetHeld) await assertNothingOwed(params, context);
+    // Once reads come from the source again, letting writes in does not depend on a target that may be gone.
+    if (value === client.targetHeld) await settleOwed(params, context, { isHeld: true });
+    if (value === client.sourceHeld) await settleIfReached(params, context);
     const before = context.outputs[`${params.step}/hold-writes`]?.['sourceDigest'];
     const returned = await digestReturned(params, context);
     const held = returned ?? before;
@@ -104,6 +106,15 @@ const holdWrites: PhaseActivities<ImportParams> = {
     };
   },
 };
+
+async function settleIfReached(params: ImportParams, context: PhaseContext): Promise<void> {
+  try {
+    await settleOwed(params, context, { isHeld: true });
+  } catch (error) {
+    context.signal.throwIfAborted();
+    if (['UndoFailed', 'FenceLost'].includes(failureType(error) ?? '')) throw error;
+  }
+}
 
 /** The digest now, or why there is none: releasing the writes must not depend on it. */
 async function digestOrReason(params: ImportParams, context: PhaseContext): Promise<string> {
@@ -173,6 +184,7 @@ const copy: PhaseActivities<ImportParams> = {
         `Switch '${params.switch}' says '${value}': the application reads the tables that would be dropped; set it to '${client.sourceHeld}', then try again.`,
       );
     }
+    await settleOwed(params, context, { isHeld: value === client.sourceHeld });
     return await withPostgres(params.target, context, async (connection) => {
       await takeOver(connection, context);
       await makeImportTables(connection);
@@ -246,7 +258,7 @@ const switchOver: PhaseActivities<ImportParams> = {
     const client = await openImportSwitch(params, context);
     const { value } = await client.read();
     if (value === client.target) throw openForWrites(params, value);
-    await assertNothingOwed(params, context);
+    await settleOwed(params, context, { isHeld: value !== client.source });
     const to = value === client.source ? client.source : client.sourceHeld;
     await client.set({ to, from: [client.targetHeld], otherwise: 'UndoFailed' });
     return { verdict: 'pass', summary: `${params.switch} says ${to} again` };

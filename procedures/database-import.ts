@@ -188,7 +188,7 @@ export const databaseImport: Procedure<typeof params> = {
         undoTitle: `Read from ${source} again: set ${name} to ${values[1]}`,
         byHand: setByHand(name, { from: values[2], to: values[1] }),
         expected: { runMs: SECOND_MS, undoMs: SECOND_MS },
-        limits: { timeoutMs: 2 * MINUTE_MS },
+        limits: { timeoutMs: reverseCapture ? 2 * HOUR_MS : 2 * MINUTE_MS },
       },
     ];
     if (reverseCapture) {
@@ -203,8 +203,9 @@ export const databaseImport: Procedure<typeof params> = {
         byHand: {
           how:
             `Set ${name} to ${values[2]}, so that nobody writes. countdown.captured of ${target} lists for this run, by table and key, every row ` +
-            `that was written there: put each into ${source} as it stands in ${target}, and delete it there where ${target} has it no more.`,
-          seen: `when each row that is listed stands in ${source} as in ${target}, or in neither.`,
+            `that was written there: put each into ${source} as it stands in ${target}, and delete it there where ${target} has it no more; then delete it from the list. What ` +
+            `comes after compares every cell.`,
+          seen: `when no row is listed any more, and each that was stands in ${source} as in ${target}, or in neither.`,
         },
         expected: { runMs: SECOND_MS, undoMs: MINUTE_MS },
         limits: { timeoutMs: 2 * HOUR_MS },

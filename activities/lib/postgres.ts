@@ -22,6 +22,8 @@ const SETTINGS = [
   `SET client_encoding = 'UTF8'`,
   `SET search_path = pg_catalog`,
   `SET standard_conforming_strings = on`,
+  // Whatever the database says: what was committed before a lock was got must be seen after it.
+  `SET default_transaction_isolation = 'read committed'`,
   `SET idle_in_transaction_session_timeout = 60000`,
   `SET statement_timeout = 0`,
   `SET lock_timeout = 5000`,

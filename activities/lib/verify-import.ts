@@ -152,6 +152,8 @@ export async function compareRows(work: CompareAll): Promise<Findings> {
   const digest = createHash('sha256');
   // Rows lie in the order of their keys: going through them costs less than sorting them.
   await connection.query('SET LOCAL enable_sort = off');
+  // While the source is read for long the session of the target is idle.
+  await connection.query('SET LOCAL idle_in_transaction_session_timeout = 0');
   let rows = 0;
   for (const table of mapping.tables) {
     const before = rows;

@@ -23,7 +23,7 @@ describe('the first launch', () => {
     );
     expect(digest(plan)).toBe(digest(golden));
     expect(digest(plan)).toMatchInlineSnapshot(
-      `"ac9633ff9bc5b933c79f8fdc56a8531a9d217a2252b552ba2a1cd1d435a00635"`,
+      `"740601b265356e70ae412ea676a568fd5ec6e05d529e7863d2d12ab6c0552cbd"`,
     );
   });
 

@@ -50,10 +50,8 @@ export async function startCapture(
   if ((await captureState(connection, owner)) === 'open') return;
   await patiently(connection, context, async () => {
     await dropTriggers(connection, owner);
-    await connection.query('DELETE FROM countdown.captured WHERE run = $1 AND step = $2', [
-      owner.run,
-      owner.step,
-    ]);
+    // Keys that were noted since all was carried back stay: those rows are still owed.
+    await dropFunctions(connection, owner);
     await forget(connection, owner, [RETURNED]);
     for (const [place, table] of mapping.tables.entries())
       await watchTable(connection, owner, { table, place });
@@ -65,10 +63,9 @@ async function watchTable(connection: Connection, owner: Owner, { table, place }
   const on = placeOf(table);
   const keys = keyColumns(table);
   const names = keys.map(({ target }) => quote(target));
-  // By their texts: a type may call two texts the same, as citext does.
-  const list = (row: string): string => names.map((name) => `${row}.${name}::text`).join(', ');
-  const key = (row: string): string =>
-    `jsonb_build_array(${names.map((name) => `${row}.${name}::text`).join(', ')})::text`;
+  // By their texts: a type may call two texts the same, as citext does. A cast would cut blanks off, and write true for t.
+  const list = (row: string): string => names.map((name) => `concat(${row}.${name})`).join(', ');
+  const key = (row: string): string => `jsonb_build_array(${list(row)})::text`;
   const into = `INSERT INTO countdown.captured (run, step, "table", id, key)`;
   const own = `${owner.run}, ${literal(owner.step)}, ${literal(table.target)}`;
   const note = (row: string): string =>
@@ -93,12 +90,23 @@ async function watchTable(connection: Connection, owner: Owner, { table, place }
   await connection.query(
     `CREATE TRIGGER ${TRIGGER} AFTER INSERT OR UPDATE OR DELETE ON ${on} FOR EACH ROW EXECUTE FUNCTION ${row}()`,
   );
-  await connection.query(
-    `CREATE TRIGGER ${TRUNCATED} BEFORE TRUNCATE ON ${on} FOR EACH STATEMENT EXECUTE FUNCTION ${all}()`,
-  );
   // Also rows that a replication brings, or a session that plays replica.
-  for (const name of [TRIGGER, TRUNCATED])
-    await connection.query(`ALTER TABLE ${on} ENABLE ALWAYS TRIGGER ${name}`);
+  for (const each of await withPartitions(connection, on)) {
+    // One partition may be emptied without its table.
+    await connection.query(
+      `CREATE TRIGGER ${TRUNCATED} BEFORE TRUNCATE ON ${each} FOR EACH STATEMENT EXECUTE FUNCTION ${all}()`,
+    );
+    for (const name of [TRIGGER, TRUNCATED])
+      await connection.query(`ALTER TABLE ${each} ENABLE ALWAYS TRIGGER ${name}`);
+  }
+}
+
+/** The table, and where it has partitions each of them. */
+async function withPartitions(connection: Connection, on: string): Promise<string[]> {
+  const rows = await connection.query(
+    `SELECT relid::regclass::text FROM pg_partition_tree(${literal(on)}::regclass)`,
+  );
+  return rows.length === 0 ? [on] : rows.map(([name]) => name ?? '');
 }
 
 function functionName(owner: Owner, place: number, what: 'row' | 'all'): string {
@@ -110,18 +118,32 @@ function functionPrefix({ run, step }: Owner): string {
   return `capture_${run}_${createHash('sha256').update(step).digest('hex').slice(0, 8)}_`;
 }
 
-/** Within a transaction: the triggers of this step with their functions, wherever their tables stand by now. */
-export async function dropTriggers(connection: Connection, owner: Owner): Promise<number> {
+/** Tables with triggers of this step, wherever they stand by now, by their ids. */
+export async function watchedTables(connection: Connection, owner: Owner): Promise<string[]> {
+  const found = await connection.query(`SELECT DISTINCT t.tgrelid ${TRIGGERS}`, [functionPrefix(owner)]);
+  return found.map(([id]) => id ?? '');
+}
+
+/** Triggers of this step; those of partitions that come with the one of their table go with it. */
+const TRIGGERS = `FROM pg_proc p JOIN pg_trigger t ON t.tgfoid = p.oid
+  WHERE p.pronamespace = 'countdown'::regnamespace AND starts_with(p.proname, $1) AND t.tgparentid = 0`;
+
+/** Within a transaction: drops the triggers of this step on one table, or on all. Gives their number. */
+export async function dropTriggers(connection: Connection, owner: Owner, table?: string): Promise<number> {
   const found = await connection.query(
-    `SELECT quote_ident(t.tgname), t.tgrelid::regclass::text, p.oid::regprocedure::text
-     FROM pg_proc p LEFT JOIN pg_trigger t ON t.tgfoid = p.oid
-     WHERE p.pronamespace = 'countdown'::regnamespace AND starts_with(p.proname, $1)`,
+    `SELECT quote_ident(t.tgname), t.tgrelid::regclass::text ${TRIGGERS} AND t.tgrelid = coalesce($2::oid, t.tgrelid)`,
+    [functionPrefix(owner), table ?? null],
+  );
+  for (const [name, on] of found) await connection.query(`DROP TRIGGER ${name} ON ${on}`);
+  return found.length;
+}
+
+async function dropFunctions(connection: Connection, owner: Owner): Promise<void> {
+  const found = await connection.query(
+    `SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'countdown'::regnamespace AND starts_with(proname, $1)`,
     [functionPrefix(owner)],
   );
-  for (const [name = null, table] of found)
-    if (name !== null) await connection.query(`DROP TRIGGER ${name} ON ${table}`);
-  for (const [, , procedure] of found) await connection.query(`DROP FUNCTION IF EXISTS ${procedure}`);
-  return found.filter(([name]) => name !== null).length;
+  for (const [procedure] of found) await connection.query(`DROP FUNCTION ${procedure}`);
 }
 
 /** What is known of the rows written since the release. */
@@ -177,6 +199,7 @@ export async function forgetCapture(
   { returned }: { returned: 'keep' | 'forget' },
 ): Promise<number> {
   const triggers = await dropTriggers(connection, owner);
+  await dropFunctions(connection, owner);
   await connection.query('DELETE FROM countdown.captured WHERE run = $1 AND step = $2', [
     owner.run,
     owner.step,
@@ -197,13 +220,13 @@ export async function assertReturned(connection: Connection, owner: Owner): Prom
   if (state === 'open')
     throw fail(
       'UndoFailed',
-      `'${connection.name}' holds writes that are not carried back to the source yet; take back release-writes first, so that none is lost.`,
+      `'${connection.name}' holds writes that are not carried back to the source yet; take back release-writes first, so that none is lost. Where that was done by hand, delete its rows from countdown.captured, then try again.`,
     );
   const late = await capturedCount(connection, owner);
   if (late > 0)
     throw fail(
       'UndoFailed',
-      `${late === 1 ? '1 row' : `${late} rows`} of '${connection.name}' were written after all was carried back, though writes are held; find what writes to it beside the application, then take back release-writes again.`,
+      `${late === 1 ? '1 row' : `${late} rows`} of '${connection.name}' were written after all was carried back, though writes are held; find what writes to it beside the application, and try again while the source is held, or carry what countdown.captured lists over by hand and delete it there.`,
     );
 }
 

@@ -48,11 +48,34 @@ export function decodeField(encoding: Encoding, field: string, like: Cell): Cell
   }
 }
 
-/** A number where SQLite has one that is exactly this; its text otherwise, of which SQLite makes what it can. */
+/**
+ * Every cell by which a row of the source may be known, where PostgreSQL says this of a column of its key; as many for
+ * each field of an encoding. Of bytes the second one is that of a text.
+ */
+export function keyForms(encoding: Encoding, field: string): Exclude<Cell, null>[] {
+  switch (encoding.as) {
+    case 'boolean':
+      return field === 't' ? [1n, 't', 'true'] : [0n, 'f', 'false'];
+    case 'bytes': {
+      const bytes = Buffer.from(field.slice('\\\\x'.length), 'hex');
+      return [bytes, bytes];
+    }
+    case 'uuid': {
+      const hex = field.replaceAll('-', '');
+      return [field, hex, field.toUpperCase(), hex.toUpperCase(), Buffer.from(hex, 'hex')];
+    }
+    case 'integer':
+      return [BigInt(field)];
+    default:
+      return [unescapeField(field)];
+  }
+}
+
+/** A number; where it is none, such as NaN, its text, of which SQLite makes what it can. */
 function decimalCell(field: string): Cell {
   if (/^-?\d+$/.test(field)) {
     const whole = BigInt(field);
-    return whole < INTEGER_MOST && whole >= -INTEGER_MOST ? whole : field;
+    if (whole < INTEGER_MOST && whole >= -INTEGER_MOST) return whole;
   }
   const value = Number(field);
   return Number.isFinite(value) ? value : field;
@@ -81,7 +104,12 @@ function uuidCell(field: string, like: Cell): Cell {
 
 type Moment = Extract<Encoding, { as: 'timestamp' | 'timestamptz' }>;
 
+/** Moments of the years 1 to 9999: infinity, and what lies before or after, no text of a source names. */
+const MOMENT = /^\d{4}-[^B]*$/;
+
 function momentCell({ as, form, zone }: Moment, field: string, like: Cell): Cell {
+  // As it is: the comparison names it.
+  if (!MOMENT.test(field)) return field;
   if (form !== 'iso') return momentNumber(field, form, like);
   const style = typeof like === 'string' ? like : '';
   const offset = /(?:Z|[+-]\d\d:?\d\d)$/.exec(style.slice('YYYY-MM-DD'.length))?.[0];
@@ -92,8 +120,9 @@ function momentCell({ as, form, zone }: Moment, field: string, like: Cell): Cell
   const text = digits === '' ? whole : `${whole}.${digits}`;
   const separated = style.includes('T') ? text.replace(' ', 'T') : text;
   if (as === 'timestamp') return separated;
-  // A column whose texts name no offset gets none: the zone that the step names holds for them.
-  return style !== '' && offset === undefined ? separated : separated + (offset ?? '+00:00');
+  // A column whose texts name no offset gets none, if the step names the zone that holds for them.
+  const isBare = style !== '' && offset === undefined && zone !== undefined;
+  return isBare ? separated : separated + (offset ?? '+00:00');
 }
 
 /** `2024-01-01 10:00:00.5+00` → `2024-01-01 12:00:00.5` for `+02:00`. */

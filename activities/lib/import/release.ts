@@ -4,7 +4,7 @@
  */
 import type { PhaseActivities, PhaseContext, PhaseResult } from '../../phase.ts';
 import { DIFFERENCES_NAMED_MAX } from '../compare.ts';
-import { fail } from '../fail.ts';
+import { fail, failureType, messageOf } from '../fail.ts';
 import { fenced, takeOver } from '../fence.ts';
 import { digestSource, openApproved, openImportSwitch } from '../import-source.ts';
 import type { ImportParams } from '../import-source.ts';
@@ -18,14 +18,17 @@ import {
   capturedCount,
   capturedMapping,
   closeCapture,
+  dropTriggers,
   forgetCapture,
   returnedDigest,
   startCapture,
+  watchedTables,
 } from './capture.ts';
 import { carryBack } from './carry-back.ts';
 import { makeImportTables } from './places.ts';
 import type { Owner } from './places.ts';
 import { placeOf } from './statements.ts';
+import { patiently } from './swap.ts';
 
 function ownerOf(params: ImportParams, context: PhaseContext): Owner {
   return { run: context.run, step: params.step };
@@ -73,23 +76,29 @@ export const releaseWrites: PhaseActivities<ImportParams> = {
   async probe(params, context) {
     const client = await openImportSwitch(params, context);
     const value = await client.probe();
-    const state = await withTarget(params, context, captureState);
+    const { state, noted } = await withTarget(params, context, readOwed);
     const summary = `${params.switch} says ${value}`;
     if (value === client.target)
       return state === 'open'
         ? { answer: 'yes', summary, output: { value } }
         : { answer: 'unknown', summary: `${summary}, and nothing is noted for the way back` };
-    return { answer: state === 'open' ? 'partly' : 'no', summary };
+    return { answer: state === 'open' || noted > 0 ? 'partly' : 'no', summary };
   },
 
   async undo(params, context) {
     const client = await openImportSwitch(params, context);
     const { value } = await client.read();
-    const state = await withTarget(params, context, captureState);
+    const { state, noted } = await withTarget(params, context, readOwed);
     if (value === client.target && state !== 'open') {
       throw fail(
         'UndoFailed',
         `Switch '${params.switch}' says '${value}', but nothing was noted of what is written to '${params.target}', so it cannot be carried back; decide by hand.`,
+      );
+    }
+    if (value === client.source && (state === 'open' || noted > 0)) {
+      throw fail(
+        'UndoFailed',
+        `Switch '${params.switch}' says '${value}': the application writes to '${params.source}', and rows that are carried back could undo its writes; set it to '${client.sourceHeld}', then try again.`,
       );
     }
     const isBack = value === client.source || value === client.sourceHeld;
@@ -123,14 +132,24 @@ async function comeBack(
     return { verdict: 'pass', summary: 'all was carried back already' };
   const mapping = await capturedMapping(connection, owner);
   const { path } = context.target(params.source, 'sqlite');
+  // No policy may hide a row: it would be taken for one that was removed. While the source is written the session is idle.
+  await connection.query('SET row_security = off');
+  await connection.query('SET idle_in_transaction_session_timeout = 0');
   return await fenced(connection, context, async () => {
     const tables = mapping.tables.map((table) => placeOf(table)).join(', ');
     await connection.query(`LOCK TABLE ${tables} IN SHARE MODE`);
-    const work = { connection, context, owner, mapping, name: params.source, path };
-    const { rows, added, changed, removed } = await carryBack(work);
+    const { rows, added, changed, removed } = await carryBack({
+      connection,
+      context,
+      owner,
+      mapping,
+      name: params.source,
+      path,
+    });
     using source = await openSource(params.source, context);
     const total = Number(context.outputs[`${params.step}/inspect`]?.['rows'] ?? 0);
-    const found = await compareRows({ connection, mapping, source, params, context, total });
+    const work = { connection, mapping, source, params, context, total };
+    const found = await compareRows(work).catch(notComparable);
     if (found.differencesTotal > 0) {
       const named = found.differences.slice(0, DIFFERENCES_NAMED_MAX).join('; ');
       throw fail(
@@ -146,11 +165,27 @@ async function comeBack(
   });
 }
 
+/** A cell that the source made something else of: its column turned a text into a number, say. */
+function notComparable(error: unknown): never {
+  if (failureType(error) !== 'VerificationFailed') throw error;
+  throw fail(
+    'UndoFailed',
+    `${messageOf(error)} Writes stay held; change the row in the target so that both can hold it, then try again.`,
+    error,
+  );
+}
+
 /** Past the point of no return nothing is noted any more. */
 export const endCapture: PhaseActivities<ImportParams> = {
   run: (params, context) =>
     withTarget(params, context, async (connection, owner) => {
-      const triggers = await fenced(connection, context, () =>
+      let triggers = 0;
+      // The application writes meanwhile: one table at a time, and no lock is waited for longer than it can bear.
+      for (const table of await watchedTables(connection, owner))
+        await patiently(connection, context, async () => {
+          triggers += await dropTriggers(connection, owner, table);
+        });
+      triggers += await fenced(connection, context, () =>
         forgetCapture(connection, owner, { returned: 'forget' }),
       );
       const summary =
@@ -168,9 +203,32 @@ export const endCapture: PhaseActivities<ImportParams> = {
   },
 };
 
-/** Throws UndoFailed where going back would lose writes that the target took; see `assertReturned`. */
-export async function assertNothingOwed(params: ImportParams, context: PhaseContext): Promise<void> {
-  if (params.reverseCapture) await withTarget(params, context, assertReturned);
+async function readOwed(connection: Connection, owner: Owner) {
+  return {
+    state: await captureState(connection, owner),
+    noted: await capturedCount(connection, owner),
+  };
+}
+
+/**
+ * Before what comes after `release-writes` is taken back. Rows that were written after all was carried back are carried
+ * too, and where a person carried all by hand every cell is compared. `isHeld`: nobody writes to the source.
+ *
+ * @throws UndoFailed where going back would lose writes that the target took; see `assertReturned`
+ */
+export async function settleOwed(
+  params: ImportParams,
+  context: PhaseContext,
+  { isHeld }: { isHeld: boolean },
+): Promise<void> {
+  if (!params.reverseCapture) return;
+  await withTarget(params, context, async (connection, owner) => {
+    const { state, noted } = await readOwed(connection, owner);
+    const isLate = state === 'returned' && noted > 0;
+    const isByHand = state === 'open' && noted === 0;
+    if (isHeld && (isLate || isByHand)) await comeBack(params, context, { connection, owner });
+    await assertReturned(connection, owner);
+  });
 }
 
 /** What the source holds since all was carried back; undefined where nothing was, or where the target cannot say. */

@@ -84,7 +84,11 @@ export function readTargetLines(
       }
       return lines;
     },
-    // Only an error leaves lines unread; the session is closed after it.
-    close: () => void (stream.readableEnded || stream.destroy()),
+    // Only an error leaves lines unread. The session ends with it: whatever is said to it next would wait for them.
+    close: () => {
+      if (stream.readableEnded) return;
+      stream.on('error', () => undefined).destroy();
+      connection.client.connection.stream.destroy();
+    },
   };
 }
