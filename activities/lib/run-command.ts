@@ -35,6 +35,8 @@ export type CommandInput = {
   timeoutMs: number;
   /** Default `GRACE_MS`. */
   graceMs?: number;
+  /** Bytes of the standard output that are kept: its end. Default 64 KiB. */
+  capturedBytes?: number;
   /** Default 1.2 s. */
   silenceMs?: number;
   signal: AbortSignal;
@@ -69,8 +71,8 @@ export async function runCommand(input: CommandInput): Promise<CommandEnd> {
   });
   const streams = streamsOf(guard);
   const marginBytes = Math.max(0, ...input.secrets.map((secret) => Buffer.byteLength(secret)));
-  const stdout = new Tail(streams.stdout, marginBytes);
-  const stderr = new Tail(streams.stderr, marginBytes);
+  const stdout = new Tail(streams.stdout, marginBytes, input.capturedBytes ?? CAPTURED_BYTES_MAX);
+  const stderr = new Tail(streams.stderr, marginBytes, CAPTURED_BYTES_MAX);
   const order: GuardOrder = {
     argv: [found.program, ...input.argv.slice(1)],
     cwd: input.cwd,
@@ -217,12 +219,14 @@ function endGroup(group: number): void {
 class Tail {
   private readonly stream: Readable;
   private readonly marginBytes: number;
+  private readonly keptBytes: number;
   private readonly whole: Promise<void>;
   private parts: Buffer[] = [];
   private sizeBytes = 0;
   private isCut = false;
 
-  constructor(stream: Readable, marginBytes: number) {
+  constructor(stream: Readable, marginBytes: number, keptBytes: number) {
+    this.keptBytes = keptBytes;
     this.stream = stream;
     this.marginBytes = marginBytes;
     this.whole = new Promise((resolve) => stream.once('close', resolve));
@@ -234,7 +238,7 @@ class Tail {
     this.parts.push(part);
     this.sizeBytes += part.byteLength;
     const first = this.parts[0]?.byteLength ?? 0;
-    if (this.sizeBytes - first < CAPTURED_BYTES_MAX + this.marginBytes) return;
+    if (this.sizeBytes - first < this.keptBytes + this.marginBytes) return;
     this.parts.shift();
     this.sizeBytes -= first;
     this.isCut = true;
@@ -248,7 +252,7 @@ class Tail {
 
   text(secrets: readonly string[]): string {
     const bytes = scrub(Buffer.concat(this.parts), secrets);
-    const fromBytes = Math.max(bytes.byteLength - CAPTURED_BYTES_MAX, this.isCut ? this.marginBytes : 0);
+    const fromBytes = Math.max(bytes.byteLength - this.keptBytes, this.isCut ? this.marginBytes : 0);
     return textOf(bytes, fromBytes, this.isCut);
   }
 }

@@ -43,14 +43,22 @@ else:
 const MAKO = 'unused\n';
 
 /** What a revision does, as lines of Python. */
-export type Revision = { revision: string; down: string | null; up: string[]; back: string[] };
+export type Revision = {
+  revision: string;
+  /** Several for a merge. */
+  down: string | string[] | null;
+  label?: string;
+  up: string[];
+  back: string[];
+};
 
-const python = ({ revision, down, up, back }: Revision): string => `"""${revision}"""
+const python = ({ revision, down, label, up, back }: Revision): string => `"""${revision}"""
 from alembic import op
 import sqlalchemy as sa
 
 revision = "${revision}"
-down_revision = ${down === null ? 'None' : `"${down}"`}
+down_revision = ${down === null ? 'None' : Array.isArray(down) ? `(${down.map((one) => `"${one}"`).join(', ')})` : `"${down}"`}
+branch_labels = ${label === undefined ? 'None' : `("${label}",)`}
 
 def upgrade():
 ${up.map((line) => `    ${line}`).join('\n')}

@@ -8,7 +8,8 @@ import { refuse, refuseUndo } from './codes.ts';
 import { addRow, dropRow, makeHistory, ownRows, readHistory } from './history.ts';
 import { type Guard, withMigrationLock } from './lock.ts';
 import { type MigrateParams, inspectedOf } from './params.ts';
-import { type Program, type ProgramSource, howItEnded, openProgram, said } from './program.ts';
+import { NOT_KNOWN, type Program, type ProgramSource, howItEnded, openProgram, said } from './program.ts';
+import { digestOfSql } from './program-sql.ts';
 import { dropNoted, noteMissing } from './program-state.ts';
 import { digestOf, structureOf } from './structure.ts';
 import { type Tries, nextTry } from './tries.ts';
@@ -22,16 +23,18 @@ export async function applyProgram(
   source: ProgramSource,
   context: PhaseContext,
 ): Promise<AppliedReport> {
-  const { pending, revisionBefore, structureBefore } = inspectedOf(params, context);
+  const { pending, revisionBefore, structureBefore, scripts } = inspectedOf(params, context);
   const target = context.target(params.target, 'postgres');
   return await withMigrationLock(params.target, context, async (guard) => {
     const { connection } = guard;
     await makeHistory(connection);
     const program = await openProgram(params, source, { target, connection }, context);
-    const { revision } = await program.standing();
+    const revision = await program.where();
     if (revision === revisionBefore && pending.length > 0)
       await assertStructure(connection, params, structureBefore);
-    const start = startOf(pending, { revision, revisionBefore, params });
+    const states = await statesOf(program, revisionBefore, pending);
+    const start = startOf(states, { revision, revisionBefore, params });
+    await assertScripts(program, pending.slice(start), scripts);
     if (start === 0) await noteMissing(connection, { step: params.step, state: source.state }, context);
     const watching = {
       target: params.target,
@@ -44,8 +47,8 @@ export async function applyProgram(
       let used = 0;
       for (const [index, wanted] of pending.entries()) {
         context.progress({ done: index, total: pending.length, unit: 'revisions', detail: wanted });
-        const before = index === 0 ? revisionBefore : (pending[index - 1] ?? null);
-        const one = { wanted, before, isDone: index < start };
+        const before = index === 0 ? revisionBefore : (states[index - 1] ?? null);
+        const one = { wanted, before, after: states[index] ?? wanted, isDone: index < start };
         used += await applyRevision(one, { params, program, guard, watch }, context);
       }
       return { ...watch.report(), applied: pending.length, lockTriesUsed: used };
@@ -53,9 +56,44 @@ export async function applyProgram(
   });
 }
 
+/** Where the database stands after each of the pending revisions. */
+async function statesOf(
+  program: Program,
+  before: string | null,
+  pending: readonly string[],
+): Promise<string[]> {
+  const states: string[] = [];
+  for (const revision of pending) states.push(await program.stateAfter(states.at(-1) ?? before, revision));
+  return states;
+}
+
+/** The revisions as they were when they were tried. */
+async function assertScripts(
+  program: Program,
+  pending: readonly string[],
+  scripts: Readonly<Record<string, string>>,
+): Promise<void> {
+  for (const revision of pending) {
+    for (const [direction, name] of [
+      ['upgrade', revision],
+      ['downgrade', `${revision}.down`],
+    ] as const) {
+      const expected = scripts[name];
+      if (expected === undefined) continue;
+      const sql = await program.sql(direction, revision);
+      const now = sql === undefined ? NOT_KNOWN : await digestOfSql(name, sql);
+      if (now === expected) continue;
+      refuse(
+        'ScriptsDrift',
+        `The ${direction} of ${revision} has sha256 ${now.slice(0, 12)}, expected ${expected.slice(0, 12)}, with which it was tried and approved; put it back, or plan again`,
+      );
+    }
+  }
+}
+
 /** How many of the pending revisions stand already. */
 function startOf(
-  pending: readonly string[],
+  states: readonly string[],
   {
     revision,
     revisionBefore,
@@ -63,7 +101,7 @@ function startOf(
   }: { revision: string | null; revisionBefore: string | null; params: MigrateParams },
 ): number {
   if (revision === revisionBefore) return 0;
-  const at = revision === null ? -1 : pending.indexOf(revision);
+  const at = revision === null ? -1 : states.indexOf(revision);
   if (at >= 0) return at + 1;
   return refuse(
     'StructureDrift',
@@ -87,7 +125,12 @@ async function assertStructure(
 type At = { params: MigrateParams; program: Program; guard: Guard; watch: Watch };
 
 async function applyRevision(
-  { wanted, before, isDone }: { wanted: string; before: string | null; isDone: boolean },
+  {
+    wanted,
+    before,
+    after,
+    isDone,
+  }: { wanted: string; before: string | null; after: string; isDone: boolean },
   { params, program, guard, watch }: At,
   context: PhaseContext,
 ): Promise<number> {
@@ -110,12 +153,12 @@ async function applyRevision(
       await guard.assertHeld();
       await dropBroken(connection);
       const done = await program.up(wanted);
-      const { revision } = await program.standing();
-      if (revision === wanted) break;
+      const revision = await program.where();
+      if (revision === after) break;
       if (!LOCKED.test(done.stderr + done.stdout)) {
         refuse(
           'StatementFails',
-          `'${params.source}' to ${wanted} ${howItEnded(done)}, and the database stands at ${revision ?? 'its beginning'}, expected ${wanted}: ${said(done)}; correct it and plan again`,
+          `'${params.source}' to ${wanted} ${howItEnded(done)}, and the database stands at ${revision ?? 'its beginning'}, expected ${after}: ${said(done)}; correct it and plan again`,
         );
       }
       await nextTry(`'${params.source}' to ${wanted}`, tries, params, watch, context);
@@ -145,16 +188,17 @@ export async function probeProgram(
   return await withPostgres(params.target, context, async (connection) => {
     await takeOver(connection, context);
     const program = await openProgram(params, source, { target, connection }, context);
-    const { revision } = await program.standing();
+    const revision = await program.where();
     const own = ownRows(await readHistory(connection, params.source), {
       run: context.run,
       step: params.step,
     });
+    const states = await statesOf(program, revisionBefore, pending);
     const summary = `${params.target} stands at ${revision ?? 'its beginning'}`;
     const isWhole = own.length === pending.length && own.every(({ state }) => state === 'done');
-    if (pending.length > 0 && revision === pending.at(-1) && isWhole) return { answer: 'yes', summary };
+    if (pending.length > 0 && revision === states.at(-1) && isWhole) return { answer: 'yes', summary };
     if (revision === revisionBefore) return { answer: own.length === 0 ? 'no' : 'partly', summary };
-    return { answer: revision !== null && pending.includes(revision) ? 'partly' : 'unknown', summary };
+    return { answer: revision !== null && states.includes(revision) ? 'partly' : 'unknown', summary };
   });
 }
 
@@ -201,16 +245,17 @@ async function undoRevision(
   for (;;) {
     await guard.assertHeld();
     await dropBroken(guard.connection);
-    const { revision: now } = await program.standing();
+    const now = await program.where();
     if (now === before) return;
-    if (now !== version) {
+    const after = await program.stateAfter(before, version);
+    if (now !== after) {
       refuseUndo(
         'StructureDrift',
-        `'${params.target}' stands at ${now ?? 'its beginning'}, expected ${version}, which is to be taken back; somebody else migrated it; take it back by hand`,
+        `'${params.target}' stands at ${now ?? 'its beginning'}, expected ${after}, which is to be taken back; somebody else migrated it; take it back by hand`,
       );
     }
-    const done = await program.down(before);
-    const { revision } = await program.standing();
+    const done = await program.down(version, before);
+    const revision = await program.where();
     if (revision === before) return;
     if (!LOCKED.test(done.stderr + done.stdout)) {
       refuseUndo(

@@ -19,11 +19,18 @@ import {
 } from './judge.ts';
 import { goneOf, thingsOf, unnamed } from './identity.ts';
 import type { MigrateParams } from './params.ts';
-import { type Program, type ProgramSource, howItEnded, mustPass, openProgram, said } from './program.ts';
+import {
+  NOT_KNOWN,
+  type Program,
+  type ProgramSource,
+  howItEnded,
+  mustPass,
+  openProgram,
+  said,
+} from './program.ts';
+import { digestOfSql, transactionsOf } from './program-sql.ts';
 import { dropEmpty, missingTables, stateTable } from './program-state.ts';
 import type { Scratch } from './scratch.ts';
-import type { Script } from './scripts.ts';
-import { sha256, statementsOf } from './sql.ts';
 import { difference, digestOf, lookOf, structureOf, withoutRows } from './structure.ts';
 
 type WithClone = <T>(work: (made: Scratch) => Promise<T>) => Promise<T>;
@@ -112,19 +119,20 @@ class Trial {
     let now = first;
     for (const [index, revision] of pending.entries()) {
       this.context.progress({ done: index, total: pending.length, unit: 'revisions', detail: revision });
-      await this.judge(before, revision);
-      const after = await this.go(revision, 'UpFails', () => this.program.up(revision));
+      const state = await this.program.stateAfter(before, revision);
+      await this.judge(revision);
+      const after = await this.go(state, 'UpFails', () => this.program.up(revision));
       const afterUp = await thingsOf(this.scratch.connection);
       const gone = goneOf(original, afterUp).filter((one) => !goneOf(original, things).includes(one));
       for (const what of unnamed(gone, this.tried.destroyed))
         this.tried.destroyed.push(`${revision} destroys ${what}`);
       if (!this.params.forGood) {
-        await this.go(before, 'DownFails', () => this.program.down(before));
+        await this.go(before, 'DownFails', () => this.program.down(revision, before));
         if (before === start) await dropEmpty(this.scratch.connection, missing);
         const down = await this.structure();
-        const state = this.source.state.map((table) => `table ${stateTable(table).replace(/^public\./, '')}`);
+        const own = this.source.state.map((table) => `table ${stateTable(table).replace(/^public\./, '')}`);
         const lost = goneOf(afterUp, await thingsOf(this.scratch.connection));
-        for (const what of unnamed(lost, this.tried.lossy).filter((one) => !state.includes(one)))
+        for (const what of unnamed(lost, this.tried.lossy).filter((one) => !own.includes(one)))
           this.tried.lossy.push(`${revision} down loses ${what}, ${SINCE}`);
         this.compare(
           'DownDiffers',
@@ -132,7 +140,7 @@ class Trial {
           now,
           down,
         );
-        const again = await this.go(revision, 'UpFails', () => this.program.up(revision));
+        const again = await this.go(state, 'UpFails', () => this.program.up(revision));
         this.compare(
           'UpDiffers',
           `The upgrade to ${revision} does something else when it is run again`,
@@ -141,7 +149,7 @@ class Trial {
         );
       }
       now = after;
-      before = revision;
+      before = state;
       things = await thingsOf(this.scratch.connection);
     }
     return {
@@ -164,7 +172,7 @@ class Trial {
     act: () => ReturnType<Program['up']>,
   ): Promise<string[]> {
     const done = await act();
-    const { revision } = await this.program.standing();
+    const revision = await this.program.where();
     if (revision === wanted && done.end === 'exit' && done.code === 0) return await this.structure();
     const name = `'${this.params.source}' to ${wanted ?? 'its beginning'}`;
     return refuse(
@@ -180,10 +188,10 @@ class Trial {
   }
 
   /** A program that cannot tell its statements is tried all the same, and people are told that nobody judged it. */
-  private async judge(before: string | null, revision: string): Promise<void> {
-    const up = await this.program.sql('upgrade', before, revision);
+  private async judge(revision: string): Promise<void> {
+    const up = await this.program.sql('upgrade', revision);
     if (up === undefined) {
-      this.scripts[revision] = 'not known';
+      this.scripts[revision] = NOT_KNOWN;
       const found = `of '${this.params.source}' cannot be judged, as the program does not tell its statements`;
       const rewrite =
         this.source.is === 'alembic'
@@ -199,7 +207,7 @@ class Trial {
       });
       return;
     }
-    this.scripts[revision] = sha256(up);
+    this.scripts[revision] = await digestOfSql(`${revision}.up`, up);
     const findingsBefore = this.tried.findings.length;
     for (const script of await transactionsOf(`${revision}.up`, up)) {
       const world = lintWorld(this.scratch.connection, script, this.made, this.params.forGood);
@@ -217,9 +225,9 @@ class Trial {
     // PostgreSQL itself refuses it, and its own words would not say what to write.
     const alone = this.tried.findings.find((one) => one.rule === 'ConcurrentInTransaction');
     if (alone !== undefined) refuse('UpFails', findingText(alone));
-    const down = await this.program.sql('downgrade', revision, before);
+    const down = await this.program.sql('downgrade', revision);
     if (down === undefined) return;
-    this.scripts[`${revision}.down`] = sha256(down);
+    this.scripts[`${revision}.down`] = await digestOfSql(`${revision}.down`, down);
     const findings = this.tried.findings.slice(findingsBefore);
     const name = `${revision}.up`;
     for (const script of await transactionsOf(`${revision}.down`, down)) {
@@ -227,32 +235,4 @@ class Trial {
       this.tried.lossy.push(...lostByDown(whole, findings));
     }
   }
-}
-
-/** Alembic's own table, which it keeps in the same transactions. */
-const OWN_TABLE = /\balembic_version\b/;
-
-/** One script a transaction, one more for each statement outside of any. */
-async function transactionsOf(file: string, sql: string): Promise<Script[]> {
-  const scripts: Script[] = [];
-  let open: Script | undefined;
-  const make = (isTransactional: boolean): Script => ({
-    file,
-    sql: '',
-    sha256: '',
-    statements: [],
-    isTransactional,
-  });
-  for (const statement of await statementsOf(sql, file)) {
-    if ('TransactionStmt' in statement.node) {
-      const { kind } = statement.node.TransactionStmt;
-      open = kind === 'TRANS_STMT_BEGIN' || kind === 'TRANS_STMT_START' ? make(true) : undefined;
-      if (open !== undefined) scripts.push(open);
-      continue;
-    }
-    if (OWN_TABLE.test(statement.sql)) continue;
-    if (open !== undefined) open.statements.push(statement);
-    else scripts.push({ ...make(false), statements: [statement] });
-  }
-  return scripts.filter(({ statements }) => statements.length > 0);
 }

@@ -7,39 +7,42 @@ import type { MigrationsTarget, PostgresTarget } from '../../../procedures/envir
 import type { PhaseContext } from '../../phase.ts';
 import { failureType } from '../fail.ts';
 import { type Connection, sessionName } from '../postgres.ts';
-import { type CommandEnd, runCommand } from '../run-command.ts';
-import { quotedTable } from './judge.ts';
+import { CUT_MARK, type CommandEnd, runCommand } from '../run-command.ts';
+import { openAlembic } from './alembic.ts';
 import { refuse } from './codes.ts';
 import type { MigrateParams } from './params.ts';
-import { stateTable } from './program-state.ts';
 import { shortSql } from './sql.ts';
 
 export type ProgramSource = Exclude<MigrationsTarget['source'], { is: 'folder' }>;
 
-/** Where a database stands. Null is before the first revision. */
+/** Where a database stands. Null is before the first revision; several heads of Alembic are joined by commas. */
 export type Standing = { revision: string | null; pending: string[] };
 
 /** A program that is pointed at one database. */
 export type Program = {
-  /** What its own evidence says; never its exit code. Throws MultipleHeads, ProbeUnreadable, ProgramFails. */
+  /** What its own evidence says; never its exit code. Throws MultipleHeads, UnknownRevision, ProbeUnreadable, ProgramFails. */
   standing(): Promise<Standing>;
+  /** The revision of `standing` alone. */
+  where(): Promise<string | null>;
+  /** Where a database stands that stood at `state`, once the revision is applied. */
+  stateAfter(state: string | null, revision: string): Promise<string>;
   /** Asks the database for anything, and changes nothing. Fails where it takes no session. */
   ask(): Promise<CommandEnd>;
   /** Goes to the revision. Ends as the program ended; what it did is asked of `standing`. */
   up(revision: string): Promise<CommandEnd>;
-  /** Null is before the first revision. */
-  down(revision: string | null): Promise<CommandEnd>;
-  /** The statements between two revisions, where the program can tell them without a database. */
-  sql(
-    direction: 'upgrade' | 'downgrade',
-    from: string | null,
-    to: string | null,
-  ): Promise<string | undefined>;
+  /** Takes the revision back, so that the database stands at `to` again. */
+  down(revision: string, to: string | null): Promise<CommandEnd>;
+  /** The statements of a revision, where the program can tell them without a database. */
+  sql(direction: 'upgrade' | 'downgrade', revision: string): Promise<string | undefined>;
 };
 
 /** What both programs call the place before the first revision. */
-const BASE = 'base';
+export const BASE = 'base';
+/** Instead of a checksum, where a program does not tell its statements. */
+export const NOT_KNOWN = 'not known';
 const SAID_LENGTH = 300;
+/** What a program may say: the history of ten thousand revisions, the statements of a large one. */
+const CAPTURED_BYTES = 4 * 1024 * 1024;
 
 export async function openProgram(
   params: MigrateParams,
@@ -53,44 +56,16 @@ export async function openProgram(
     return {
       standing: async () =>
         readStanding(mustPass(await start(source.probe), `The probe of '${name}'`), name, params.to),
+      where: async () =>
+        readStanding(mustPass(await start(source.probe), `The probe of '${name}'`), name, undefined).revision,
+      stateAfter: (_, revision) => Promise.resolve(revision),
       ask: () => start(source.probe),
       up: (revision) => start([...source.up, revision]),
-      down: (revision) => start([...source.down, revision ?? BASE]),
+      down: (_, to) => start([...source.down, to ?? BASE]),
       sql: () => Promise.resolve(undefined),
     };
   }
-  const alembic = (...args: string[]) => start([...source.argv, ...args]);
-  /** Its files stay as they are meanwhile, so they are read once. */
-  let files: Promise<{ heads: string[]; below: Map<string, string | null> }> | undefined;
-  return {
-    async standing() {
-      files ??= readRevisions(alembic, params);
-      const { heads, below } = await files;
-      const revision = await currentOf(database.connection, source.state[0] ?? 'alembic_version', name);
-      return { revision, pending: pathOf(below, { from: revision, to: params.to ?? heads[0], name }) };
-    },
-    ask: () => alembic('current'),
-    up: (revision) => alembic('upgrade', revision),
-    down: (revision) => alembic('downgrade', revision ?? BASE),
-    async sql(direction, from, to) {
-      const done = await alembic(direction, `${from ?? BASE}:${to ?? BASE}`, '--sql');
-      return done.end === 'exit' && done.code === 0 ? done.stdout : undefined;
-    },
-  };
-}
-
-async function readRevisions(
-  alembic: (...args: string[]) => Promise<CommandEnd>,
-  { source, to }: MigrateParams,
-) {
-  const heads = linesOf(mustPass(await alembic('heads'), `'${source}' heads`));
-  if (heads.length > 1 && to === undefined) {
-    refuse(
-      'MultipleHeads',
-      `'${source}' has ${heads.length} heads (${heads.join(', ')}), expected one; merge them with alembic merge, or name one with to`,
-    );
-  }
-  return { heads, below: chainOf(mustPass(await alembic('history'), `'${source}' history`)) };
+  return openAlembic((...args) => start([...source.argv, ...args]), params, source, database.connection);
 }
 
 /** Starts programs of the entry with the address of one database. */
@@ -122,6 +97,7 @@ async function starter(
       env,
       secrets,
       timeoutMs: source.timeoutMs,
+      capturedBytes: CAPTURED_BYTES,
       signal: context.signal,
       assertCurrent: () => context.assertCurrent(),
       isSuperseded: (error) => failureType(error) === 'FenceLost',
@@ -139,7 +115,13 @@ function urlOf({ urlScheme }: ProgramSource, target: PostgresTarget, password: s
 
 /** The standard output of a program that ended well. Throws ProgramFails. */
 export function mustPass(done: CommandEnd, what: string): string {
-  if (done.end === 'exit' && done.code === 0) return done.stdout;
+  if (done.end === 'exit' && done.code === 0) {
+    if (!done.stdout.startsWith(CUT_MARK)) return done.stdout;
+    return refuse(
+      'ProgramFails',
+      `${what} wrote more than ${CAPTURED_BYTES} bytes, expected fewer; squash its oldest revisions`,
+    );
+  }
   return refuse(
     'ProgramFails',
     `${what} ${howItEnded(done)}, expected exit 0: ${said(done)}; correct it and plan again`,
@@ -160,59 +142,6 @@ export function said({ stdout, stderr }: CommandEnd): string {
     : text.length > SAID_LENGTH
       ? `…${text.slice(-SAID_LENGTH)}`
       : shortSql(text, SAID_LENGTH);
-}
-
-/** The first word of each line that a list of revisions has: `ae1027a6acf (head)`. */
-function linesOf(stdout: string): string[] {
-  return stdout.split('\n').flatMap((line) => /^([\w.-]+)(?:\s|$)/.exec(line)?.[1] ?? []);
-}
-
-/** What stands below each revision, from lines as `1975ea83b712 -> ae1027a6acf (head), add genre`. */
-function chainOf(stdout: string): Map<string, string | null> {
-  const below = new Map<string, string | null>();
-  for (const line of stdout.split('\n')) {
-    const [, before = '', revision] = /^(\S+(?:, \S+)*) -> ([\w.-]+)/.exec(line) ?? [];
-    if (revision === undefined) continue;
-    const first = before.split(', ')[0] ?? '';
-    below.set(revision, first === '<base>' ? null : first);
-  }
-  return below;
-}
-
-const REVISIONS_MAX = 100_000;
-
-function pathOf(
-  below: ReadonlyMap<string, string | null>,
-  { from, to, name }: { from: string | null; to: string | undefined; name: string },
-): string[] {
-  const path: string[] = [];
-  let at: string | null = to ?? from;
-  while (at !== from && path.length < REVISIONS_MAX) {
-    const next: string | null | undefined = at === null ? undefined : below.get(at);
-    if (at === null || next === undefined) {
-      return refuse(
-        'UnknownRevision',
-        `'${name}' knows no way from ${from ?? 'the empty database'} to ${to ?? 'its head'}, expected a revision above the one of the database; correct to, or look at alembic history`,
-      );
-    }
-    path.unshift(at);
-    at = next;
-  }
-  return path;
-}
-
-async function currentOf(connection: Connection, table: string, name: string): Promise<string | null> {
-  const schema = stateTable(table);
-  const [found] = await connection.query('SELECT to_regclass($1) IS NOT NULL', [quotedTable(schema)]);
-  if (found?.[0] !== 't') return null;
-  const rows = await connection.query(`SELECT version_num FROM ${quotedTable(schema)} ORDER BY 1`);
-  if (rows.length > 1) {
-    refuse(
-      'MultipleHeads',
-      `'${connection.name}' stands at ${rows.length} revisions of '${name}' (${rows.map(([one]) => one).join(', ')}), expected one; merge them first`,
-    );
-  }
-  return rows[0]?.[0] ?? null;
 }
 
 const PENDING_FORM = '{"revision": "0007" or null, "pending": ["0008", …]}';
