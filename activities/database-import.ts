@@ -129,8 +129,11 @@ async function digestOrReason(params: ImportParams, context: PhaseContext): Prom
 
 async function heldOutput(params: ImportParams, context: PhaseContext, signal = context.signal) {
   const heldAt = new Date().toISOString();
+  // Before the data is read: who writes meanwhile is seen by it.
+  const heldMark = await markSource(params, context);
   const sourceDigest = await digestSource(params, context, signal);
-  return { summary: `writes are held, data ${sourceDigest.slice(0, 12)}`, output: { heldAt, sourceDigest } };
+  const output = { heldAt, heldMark, sourceDigest };
+  return { summary: `writes are held, data ${sourceDigest.slice(0, 12)}`, output };
 }
 
 const copy: PhaseActivities<ImportParams> = {

@@ -88,6 +88,7 @@ const output = z.object({
   sizeBytes: z.int(),
   // hold-writes
   heldAt: z.string(),
+  heldMark: z.string(),
   sourceDigest: z.string(),
   // copy
   rowsCopied: z.int(),

@@ -14,12 +14,15 @@ import { Offenders } from './import/offenders.ts';
 import type { Owner } from './import/places.ts';
 import { createStatements, finishStatements, placeOf } from './import/statements.ts';
 import { swapBack, swapIn, swapSchemas } from './import/swap.ts';
+import { WIRE_END, WIRE_HEAD, hasWire } from './import/wire.ts';
+import { wirePages } from './import/wire-pages.ts';
+import type { Part, WirePage, WirePagesInput } from './import/wire-pages.ts';
 import type { MappedTable, Mapping } from './mapping.ts';
 import type { Connection } from './postgres.ts';
 import { encodePage } from './rows.ts';
 import type { Encoded } from './rows.ts';
 import { TextBytes, quote, readPages } from './sqlite.ts';
-import type { Cell, Source } from './sqlite.ts';
+import type { Cell, Page, Source } from './sqlite.ts';
 
 /** The checkpoint that says that everything is done. */
 const ALL = 'all';
@@ -100,22 +103,24 @@ export async function copyRows(
     const done = await readCheckpoint(connection, owner, table);
     if (done.done) continue;
     const place = placeOf(table, loadSchema(owner, input.replaces));
-    const pages = readPages(source, table.source, {
+    const parts = readParts(source, table, {
       order: 'storage',
       rowsMax: input.chunkRows,
       signal: context.signal,
+      options: { computed: false, framed: false },
       ...(done.lastKey === undefined ? {} : { after: done.lastKey }),
     });
     let chunk: Chunk | undefined;
+    // A chunk that a crash takes back takes its checkpoint with it; the last one of the table waits for the disk.
+    await connection.query('SET synchronous_commit = off');
     try {
-      for await (const page of pages) {
-        const offenders = new Offenders();
-        const encoded = encodePage(source, table, page, offenders);
+      for await (const part of parts) {
+        const made = part.wire ?? encoded(source, table, part.page);
         await chunk?.stored;
-        if (offenders.total > 0) throw fail('VerificationFailed', refusal(source, offenders));
-        rows += encoded.lines.length;
+        rows += rowsOf(made);
         const progress = { done: rows, total: input.rowsTotal, unit: 'rows', detail: table.source.name };
-        chunk = storeChunk(connection, context, { owner, table, place, encoded, lastKey: page.lastKey });
+        const { lastKey } = part.wire ?? part.page;
+        chunk = storeChunk(connection, context, { owner, table, place, made, lastKey });
         const { stored } = chunk;
         chunk.stored = stored.then(() => context.progress(progress));
         chunk.stored.catch(() => undefined);
@@ -127,11 +132,30 @@ export async function copyRows(
       await chunk?.stored.catch(() => undefined);
       throw error;
     }
+    await connection.query('RESET synchronous_commit');
     await fenced(connection, context, () =>
       saveCheckpoint(connection, owner, { table, rows: 0, done: true }),
     );
   }
   return rows;
+}
+
+/** Pages that are written already, or, where the table has a column that cannot be, pages to be written as text. */
+async function* readParts(source: Source, table: MappedTable, input: WirePagesInput): AsyncGenerator<Part> {
+  if (hasWire(table)) return yield* wirePages(source, table, input);
+  for await (const page of readPages(source, table.source, input)) yield { page };
+}
+
+/** The rows of a page as text. Throws VerificationFailed where one cannot be carried. */
+function encoded(source: Source, table: MappedTable, page: Page): Encoded {
+  const offenders = new Offenders();
+  const found = encodePage(source, table, page, offenders);
+  if (offenders.total > 0) throw fail('VerificationFailed', refusal(source, offenders));
+  return found;
+}
+
+function rowsOf(made: Encoded | WirePage): number {
+  return 'lines' in made ? made.lines.length : made.rows;
 }
 
 function refusal(source: Source, offenders: Offenders): string {
@@ -145,53 +169,60 @@ type Chunk = { sent: Promise<void>; stored: Promise<void> };
 function storeChunk(
   connection: Connection,
   context: PhaseContext,
-  at: { owner: Owner; table: MappedTable; place: string; encoded: Encoded; lastKey: Cell[] },
+  at: { owner: Owner; table: MappedTable; place: string; made: Encoded | WirePage; lastKey: Cell[] },
 ): Chunk {
   const sent = Promise.withResolvers<void>();
   const stored = fenced(connection, context, async () => {
-    await copyLines(connection, at, sent.resolve);
-    await saveQuarantine(connection, at.owner, at.encoded.quarantined);
+    await copyChunk(connection, at, sent.resolve);
+    if ('lines' in at.made) await saveQuarantine(connection, at.owner, at.made.quarantined);
     await saveCheckpoint(connection, at.owner, {
       table: at.table,
       lastKey: at.lastKey,
-      rows: at.encoded.lines.length,
+      rows: rowsOf(at.made),
     });
-  }).finally(sent.resolve);
+  }).finally(() => {
+    if ('release' in at.made) at.made.release();
+    sent.resolve();
+  });
   return { sent: sent.promise, stored };
 }
 
-async function copyLines(
+async function copyChunk(
   connection: Connection,
-  { table, place, encoded }: { table: MappedTable; place: string; encoded: Encoded },
+  { table, place, made }: { table: MappedTable; place: string; made: Encoded | WirePage },
   onSent: () => void,
 ): Promise<void> {
-  const { lines } = encoded;
-  const copied = table.columns.map(({ computed }) => !computed);
-  const columns = table.columns
-    .filter((_, at) => copied[at])
-    .map((column) => quote(column.target))
-    .join(', ');
-  const whole = copied.every(Boolean);
-  const text = whole
-    ? lines.join('\n')
-    : lines
-        .map((line) =>
-          line
-            .split('\t')
-            .filter((_, at) => copied[at])
-            .join('\t'),
-        )
-        .join('\n');
-  const stream = connection.client.query(copyFrom(`COPY ${place} (${columns}) FROM STDIN`));
-  stream.write(`${text}\n`, () => onSent());
+  const copied = table.columns.filter(({ computed }) => !computed);
+  const columns = copied.map((column) => quote(column.target)).join(', ');
+  const isText = 'lines' in made;
+  const format = isText ? '' : ' (FORMAT binary)';
+  const stream = connection.client.query(copyFrom(`COPY ${place} (${columns}) FROM STDIN${format}`));
+  if (isText) {
+    stream.write(`${textOf(table, made.lines)}\n`, () => onSent());
+  } else {
+    stream.write(WIRE_HEAD);
+    stream.write(made.bytes, () => onSent());
+    stream.write(WIRE_END);
+  }
   stream.end();
   await finished(stream);
-  if (stream.rowCount !== lines.length) {
+  if (stream.rowCount !== rowsOf(made)) {
     throw fail(
       'PhaseFailed',
-      `PostgreSQL took ${stream.rowCount} rows of ${table.source.name}, expected ${lines.length}.`,
+      `PostgreSQL took ${stream.rowCount} rows of ${table.source.name}, expected ${rowsOf(made)}.`,
     );
   }
+}
+
+/** Lines without the fields that PostgreSQL computes. */
+function textOf({ columns }: MappedTable, lines: string[]): string {
+  if (columns.every(({ computed }) => !computed)) return lines.join('\n');
+  const kept = (line: string): string =>
+    line
+      .split('\t')
+      .filter((_, at) => columns[at]?.computed !== true)
+      .join('\t');
+  return lines.map(kept).join('\n');
 }
 
 async function saveQuarantine(

@@ -9,7 +9,7 @@ import { TextBytes, isDoubtful, placeholder, quote } from './sqlite.ts';
 import type { Cell, Page, Source } from './sqlite.ts';
 
 /** A PostgreSQL btree entry holds 2,704 bytes with its header. */
-const INDEX_BYTES_MAX = 2_600;
+export const INDEX_BYTES_MAX = 2_600;
 
 /** A cell that is kept beside the table, because its column cannot hold it. */
 export type Quarantined = {
@@ -185,7 +185,7 @@ function longEntry(
 }
 
 /** For each index, key and unique set: the places of its columns whose values can be long. */
-function indexedColumns(table: MappedTable): number[][] {
+export function indexedColumns(table: MappedTable): number[][] {
   const { primaryKey, uniques, indexes } = table.source;
   const sets = [
     primaryKey ?? [],
@@ -201,7 +201,8 @@ function indexedColumns(table: MappedTable): number[][] {
     .filter((places) => places.length > 0);
 }
 
-function entryBytes(row: Cell[], from: number, places: number[]): number {
+/** Bytes that these cells of a row take in an index, about. */
+export function entryBytes(row: readonly Cell[], from: number, places: number[]): number {
   let sizeBytes = 0;
   for (const place of places) {
     const cell = row[from + place];

@@ -22,7 +22,7 @@ export type Cell = null | bigint | number | string | Uint8Array;
 export class TextBytes extends Uint8Array {}
 
 /** Bytes of cells after which a page ends early. */
-const PAGE_BYTES_MAX = 4 * 1024 * 1024;
+export const PAGE_BYTES_MAX = 4 * 1024 * 1024;
 /** Milliseconds for which a file that a writer has locked is tried again. */
 const BUSY_WAIT_MS = 10_000;
 const BUSY_RETRY_MS = 50;
@@ -100,7 +100,7 @@ function errcode(error: unknown): number | undefined {
 }
 
 /** SQLite's own errors in our words; any other error as it is. */
-function sqliteError(name: string, error: unknown): never {
+export function sqliteError(name: string, error: unknown): never {
   const code = errcode(error);
   if (code === undefined) throw error;
   if (code === 26) {
@@ -151,13 +151,18 @@ export type ReadOptions = {
   signal: AbortSignal;
 };
 
+/** The columns by which the pages follow one another. */
+export function keyOf(table: SourceTable, order: ReadOptions['order']): string[] {
+  return order === 'key' && table.primaryKey !== null ? table.primaryKey : table.storageKey;
+}
+
 /** The rows of a table, page by page. */
 export async function* readPages(
   source: Source,
   table: SourceTable,
   options: ReadOptions,
 ): AsyncGenerator<Page> {
-  const key = options.order === 'key' && table.primaryKey !== null ? table.primaryKey : table.storageKey;
+  const key = keyOf(table, options.order);
   let after = options.after;
   for (;;) {
     const from = after;
@@ -172,16 +177,25 @@ export async function* readPages(
   }
 }
 
-function readPage(
-  source: Source,
+export type PageFrom = { key: string[]; after: Cell[] | undefined; rowsMax: number };
+
+/** A page of a table, and the part of it that names its rows. */
+export function pageSql(
   table: SourceTable,
-  { key, after, rowsMax }: { key: string[]; after: Cell[] | undefined; rowsMax: number },
-): Page {
+  { key, after, rowsMax }: PageFrom,
+): { sql: string; rest: string } {
   const keys = key.map(quote).join(', ');
   const columns = table.columns.map((column) => quote(column.name)).join(', ');
   const bound = after === undefined ? '' : `WHERE (${keys}) > (${after.map(placeholder).join(', ')})`;
   const rest = `FROM ${quote(table.name)} ${bound} ORDER BY ${keys}`;
-  const statement = source.db.prepare(`SELECT ${keys}, ${columns} ${rest} LIMIT ${rowsMax}`);
+  return { sql: `SELECT ${keys}, ${columns} ${rest} LIMIT ${rowsMax}`, rest };
+}
+
+/** Reads a page, and blocks meanwhile. */
+export function readPage(source: Source, table: SourceTable, from: PageFrom): Page {
+  const { key, after, rowsMax } = from;
+  const { sql, rest } = pageSql(table, from);
+  const statement = source.db.prepare(sql);
   statement.setReadBigInts(true);
   statement.setReturnArrays(true);
   const rows: Cell[][] = [];
