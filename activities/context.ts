@@ -69,6 +69,8 @@ export function makeContext(
           deps.log.debug({ err: error }, 'progress: not stored');
         });
     },
+    // A database that is away for a moment is no pause.
+    isPaused: () => store.isPaused(envelope.run).catch(() => false),
     async assertCurrent() {
       const current = await store.isCurrent({ run: envelope.run, phase: envelope.phase, seq: fence.seq });
       if (!current)

@@ -40,6 +40,8 @@ export type PhaseContext = {
   progress(progress: Progress): void;
   /** Throws FenceLost where a later attempt of this phase, in any direction, has begun. */
   assertCurrent(): Promise<void>;
+  /** Whether somebody paused the run: work of many parts may wait between two of them. False where it cannot be known. */
+  isPaused(): Promise<boolean>;
 };
 
 export type PhaseResult = {

@@ -8,6 +8,7 @@ import {
   appendRefused,
   appendRows,
   isCurrent,
+  isPaused,
   journalRows,
   readRefused,
 } from './journal.ts';
@@ -41,6 +42,7 @@ export function makeWorkerStore(pool: Pool): WorkerStore {
     intent: (row) => appendIntent(pool, row),
     outcome: (row) => appendOutcome(pool, row),
     isCurrent: (row) => isCurrent(pool, row),
+    isPaused: (run) => isPaused(pool, run),
     binds: (run, phases) => readBinds(pool, run, phases),
     begun: (run, execution) => readBegun(pool, run, execution),
     record: (run, rows) => appendRows(pool, run, rows),

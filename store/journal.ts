@@ -227,3 +227,13 @@ export async function isCurrent(
   });
   return rows[0]?.current ?? false;
 }
+
+/** Whether somebody holds the run: nothing new begins, and what can give way between two of its parts does so. */
+export async function isPaused(pool: Pool, run: number): Promise<boolean> {
+  const { rows } = await pool.query<{ paused: boolean }>({
+    name: 'is_paused',
+    text: `select state = 'paused' as paused from countdown.runs where run = $1`,
+    values: [run],
+  });
+  return rows[0]?.paused ?? false;
+}

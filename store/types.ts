@@ -122,6 +122,8 @@ export type WorkerStore = {
   outcome(row: OutcomeRow): Promise<{ seq: number } | { refused: Refusal; detail: string }>;
   /** Whether no later intent of this phase exists than the given one, and the run is open. */
   isCurrent(row: { run: number; phase: string; seq: number }): Promise<boolean>;
+  /** Whether somebody paused the run. */
+  isPaused(run: number): Promise<boolean>;
   /** `binds` of the last good run outcome of each of the phases. */
   binds(run: number, phases: string[]): Promise<Record<string, Record<string, Json>>>;
   /** What the journal knows, for `Recorder.begin`. `groups` and requester come from the run row. */

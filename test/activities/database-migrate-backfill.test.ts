@@ -1,4 +1,5 @@
 /** Filling new columns: in pages that can be broken off, giving way to those who use the database, until nothing is left. */
+import { performance } from 'node:perf_hooks';
 import { expect, test } from 'vitest';
 import type { Backfill } from '../../activities/lib/migrate/params.ts';
 import { SONGS, makeMigrateWorld } from '../support/migrate-world.ts';
@@ -116,6 +117,52 @@ test('it holds while an operator says so, and goes on afterwards', async () => {
   const { output } = await filling;
   expect(output).toMatchObject({ rowsFilled: 500 });
   expect(Number(output?.['heldMs'])).toBeGreaterThan(0);
+});
+
+test('it waits while the run is paused, counts how long, and goes on when it is resumed', async () => {
+  await using world = await makeWorld({ pageRows: 10, pageTimeMs: 10 });
+  let isPaused = false;
+  const startedAt = performance.now();
+  const context = world.context({
+    isPaused: () => isPaused,
+    // In the middle of it, and for a few looks.
+    onProgress: ({ detail }, own) => {
+      if (own.told.length === 3) isPaused = true;
+      if (own.told.filter((one) => one.detail === 'held: the run is paused').length === 4) isPaused = false;
+      expect(detail).toMatch(/^(?:songs|held: the run is paused)$/);
+    },
+  });
+  const { output } = await world.run('backfill', context);
+  const tookMs = performance.now() - startedAt;
+  expect(output).toMatchObject({ rowsFilled: 500 });
+  const held = context.told.filter((one) => one.detail === 'held: the run is paused');
+  expect(held).toHaveLength(4);
+  // Nothing was written meanwhile.
+  expect(new Set(held.map(({ done }) => done)).size).toBe(1);
+  expect(Number(output?.['heldMs'])).toBeGreaterThan(1_500);
+  expect(Number(output?.['heldMs'])).toBeLessThan(tookMs);
+  expect(await wrong(world)).toEqual([{ rows: 0 }]);
+});
+
+test('a session that waits for a row is one that waits for a lock', async () => {
+  await using world = await makeWorld(
+    { maxBlocked: 0 },
+    `${SONGS} CREATE TABLE other (id int); INSERT INTO other VALUES (1);`,
+  );
+  await using holder = await world.session('holder');
+  await holder.query('BEGIN; UPDATE other SET id = 2');
+  await using waiter = await world.session('waiter');
+  const waiting = waiter.query('UPDATE other SET id = 3');
+  const blocked = `SELECT 1 FROM pg_stat_activity WHERE application_name = 'waiter' AND wait_event_type = 'Lock'`;
+  await expect.poll(() => world.ask(blocked), { timeout: 10_000 }).toHaveLength(1);
+  const context = world.context();
+  const filling = world.run('backfill', context);
+  await expect
+    .poll(() => context.told.map(({ detail }) => detail), { timeout: 10_000 })
+    .toContain('held: 1 sessions wait for a lock');
+  await holder.query('ROLLBACK');
+  await waiting;
+  expect(await filling).toMatchObject({ output: { rowsFilled: 500 } });
 });
 
 test('it gives way while sessions wait for locks', async () => {

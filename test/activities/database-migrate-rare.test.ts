@@ -125,3 +125,35 @@ test('a transaction that is old is told, and is no obstacle', async () => {
     ),
   ]);
 });
+
+/** Migrations outside of transactions, whose downs fail where nothing had happened yet. */
+const ALONE: [string, string, string, string][] = [
+  [
+    'an index that was to go',
+    `${SONGS} CREATE INDEX songs_title ON songs (title);`,
+    'DROP INDEX CONCURRENTLY songs_title;',
+    'CREATE INDEX songs_title ON songs (title);',
+  ],
+  [
+    'a partition that was to be detached',
+    `CREATE TABLE days (day date) PARTITION BY RANGE (day); CREATE TABLE old PARTITION OF days FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');`,
+    'ALTER TABLE days DETACH PARTITION old CONCURRENTLY;',
+    `ALTER TABLE old DROP CONSTRAINT old_day_check; ALTER TABLE days ATTACH PARTITION old FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');`,
+  ],
+];
+
+test.each(ALONE)('%s and is still there has nothing to be taken back', async (_, sql, up, down) => {
+  const files = { '1_a.up.sql': up, '1_a.down.sql': down };
+  await using world = await makeMigrateWorld({ sql, files, params });
+  const before = await world.print();
+  expect(['pass', 'warn']).toContain((await world.run('inspect')).verdict);
+  await world.run('apply');
+  await world.undo('apply');
+  expect(await world.print()).toEqual(before);
+  // Its row says that it was begun, and its worker died before the statement.
+  await world.ask(`INSERT INTO countdown.migration (source, version, name, sha256, up, down, run, step, epoch, seq, state)
+    VALUES ('files', '1', 'a', '', '${up.replaceAll("'", "''")}', '${down.replaceAll("'", "''")}', 1, 'schema', 1, 1, 'started')`);
+  expect(await world.undo('apply')).toMatchObject({ verdict: 'pass' });
+  expect(await world.print()).toEqual(before);
+  expect(await world.ask('SELECT 1 FROM countdown.migration')).toEqual([]);
+});

@@ -248,6 +248,15 @@ describe('an outcome', () => {
     });
   });
 
+  test('may wait while its run is paused, which the worker is told', async () => {
+    const id = await run('paused');
+    expect(await store.worker.isPaused(id)).toBe(false);
+    await store.worker.record(id, [{ key: 'hold', kind: 'run', state: 'paused', body: {} }]);
+    expect(await store.worker.isPaused(id)).toBe(true);
+    await store.worker.record(id, [{ key: 'go', kind: 'run', state: 'running', body: {} }]);
+    expect(await store.worker.isPaused(id)).toBe(false);
+  });
+
   test('of an earlier attempt of the same try is refused', async () => {
     const id = await run('attempts');
     const seq = seqOf(await store.worker.intent(intentRow(id)));

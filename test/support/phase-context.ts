@@ -25,6 +25,8 @@ export type TestContextOptions = {
   onProgress?: (progress: Progress, context: TestContext) => void;
   /** False from then on where a later attempt has begun. */
   isCurrent?: () => boolean;
+  /** True while somebody pauses the run. */
+  isPaused?: () => boolean;
 };
 
 let lastSeq = 0;
@@ -79,6 +81,7 @@ export function makePhaseContext(options: TestContextOptions): TestContext {
       context.told.push(progress);
       options.onProgress?.(progress, context);
     },
+    isPaused: () => Promise.resolve(options.isPaused?.() ?? false),
     async assertCurrent() {
       if (options.isCurrent?.() === false) throw fail('FenceLost', 'A later attempt has begun.');
     },

@@ -63,9 +63,10 @@ async function isMade(
 /** ALTER TYPE … ADD VALUE and DETACH PARTITION CONCURRENTLY. What is left (VACUUM, REINDEX) may be run twice. */
 async function isDoneOtherwise(
   connection: Connection,
-  { node }: Statement,
+  statement: Statement,
   run: (sql: string) => Promise<unknown>,
 ): Promise<boolean> {
+  const { node } = statement;
   if ('AlterEnumStmt' in node) {
     const type = quotedTable((node.AlterEnumStmt.typeName ?? []).map(nameOf).join('.'));
     const [row] = await connection.query(
@@ -78,20 +79,40 @@ async function isDoneOtherwise(
     await dropLeftovers(connection, tableName(node.ReindexStmt.relation));
     return false;
   }
-  if (!('AlterTableStmt' in node)) return false;
-  const table = tableName(node.AlterTableStmt.relation);
+  const detached = detachOf(statement);
+  if (detached === undefined) return false;
+  const state = await detachState(connection, detached);
+  if (state === 'pending') await run(finalize(detached));
+  return state !== 'attached';
+}
+
+type Detached = { table: string; partition: string };
+
+function detachOf({ node }: Statement): Detached | undefined {
+  if (!('AlterTableStmt' in node)) return undefined;
   const [cmd] = node.AlterTableStmt.cmds ?? [];
   const def = cmd !== undefined && 'AlterTableCmd' in cmd ? cmd.AlterTableCmd.def : undefined;
-  if (def === undefined || !('PartitionCmd' in def)) return false;
-  const partition = tableName(def.PartitionCmd.name);
+  if (def === undefined || !('PartitionCmd' in def)) return undefined;
+  return {
+    table: quotedTable(tableName(node.AlterTableStmt.relation)),
+    partition: quotedTable(tableName(def.PartitionCmd.name)),
+  };
+}
+
+async function detachState(
+  connection: Connection,
+  { table, partition }: Detached,
+): Promise<'attached' | 'pending' | 'detached'> {
   const [row] = await connection.query(
     'SELECT inhdetachpending FROM pg_catalog.pg_inherits WHERE inhparent = to_regclass($1) AND inhrelid = to_regclass($2)',
-    [quotedTable(table), quotedTable(partition)],
+    [table, partition],
   );
-  if (row === undefined) return true;
-  if (row[0] !== 't') return false;
-  await run(`ALTER TABLE ${quotedTable(table)} DETACH PARTITION ${quotedTable(partition)} FINALIZE`);
-  return true;
+  if (row === undefined) return 'detached';
+  return row[0] === 't' ? 'pending' : 'attached';
+}
+
+function finalize({ table, partition }: Detached): string {
+  return `ALTER TABLE ${table} DETACH PARTITION ${partition} FINALIZE`;
 }
 
 /** What a broken REINDEX CONCURRENTLY leaves: invalid indexes whose names end in _ccnew or _ccold. */
@@ -105,11 +126,34 @@ async function dropLeftovers(connection: Connection, name: string): Promise<void
   for (const [index] of rows) await connection.client.query(`DROP INDEX CONCURRENTLY ${index}`);
 }
 
-/** Takes away what a broken or whole attempt of the statement made, where that can be read from the catalog. */
+/** Whether what it drops or detaches is there as before. What was broken off in between is finished, for the down to bring back. */
+async function neverHappened(connection: Connection, statement: Statement): Promise<boolean> {
+  const [name] = dropped(statement);
+  if (name !== undefined) {
+    const [row] = await connection.query(
+      'SELECT indisvalid AND indisready AND indislive, indexrelid::regclass::text FROM pg_catalog.pg_index WHERE indexrelid = to_regclass($1)',
+      [quotedTable(name)],
+    );
+    const [isWhole, index = ''] = row ?? [];
+    if (isWhole === 'f') await connection.client.query(`DROP INDEX CONCURRENTLY ${index}`);
+    return isWhole === 't';
+  }
+  const detached = detachOf(statement);
+  if (detached === undefined) return false;
+  const state = await detachState(connection, detached);
+  if (state === 'pending') await connection.client.query(finalize(detached));
+  return state === 'attached';
+}
+
+/**
+ * Takes away what a broken or whole attempt of the statement made, where that can be read from the catalog. True where
+ * nothing of it stands any more, or ever stood, so that its down has nothing to do.
+ */
 export async function takeAway(connection: Connection, script: Script): Promise<boolean> {
   const [statement] = script.statements;
-  const index = statement === undefined ? undefined : concurrentIndex(statement);
-  if (index === undefined) return false;
+  if (statement === undefined) return false;
+  const index = concurrentIndex(statement);
+  if (index === undefined) return await neverHappened(connection, statement);
   const state = await indexState(connection, index.index, index.table);
   if (state !== undefined) {
     await connection.client.query(`DROP INDEX CONCURRENTLY ${quote(state.schema)}.${quote(index.index)}`);

@@ -222,6 +222,7 @@ class Filler {
 
   private async whyHeld(): Promise<string | undefined> {
     const { maxLagMs, maxBlocked, holdWhile } = this.backfill;
+    if (await this.context.isPaused()) return 'the run is paused';
     const [row] = await this.eye.query(
       `SELECT (SELECT coalesce(max(extract(epoch FROM replay_lag) * 1000), 0)::bigint FROM pg_catalog.pg_stat_replication),
         (SELECT count(DISTINCT l.pid) FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid WHERE NOT l.granted AND a.datname = current_database())`,
