@@ -57,9 +57,10 @@ describe('parallel steps', () => {
     const run = await engine.start(
       makePlan(both([{ name: 'd' }, effect('a', { approval: asked })], [effect('b', { approval: asked })])),
     );
-    const waiting = await run.until(({ approvals }) => approvals[0]?.state === 'open');
-    expect(waiting.approvals.map(({ step }) => step)).toEqual(['both']);
-    expect([stateOf(waiting, 'left/a'), stateOf(waiting, 'right')]).toEqual(['waiting', 'waiting']);
+    const waiting = await run.until(
+      (detail) => stateOf(detail, 'left/a') === 'waiting' && stateOf(detail, 'right') === 'waiting',
+    );
+    expect(waiting.approvals.map(({ step, state }) => [step, state])).toEqual([['both', 'open']]);
     expect(world.told).toEqual(['left/d/run']);
     await run.decide('approve', 'both', 'ana');
     const { state, approvals } = await run.ended();
