@@ -157,3 +157,35 @@ test.each(ALONE)('%s and is still there has nothing to be taken back', async (_,
   expect(await world.print()).toEqual(before);
   expect(await world.ask('SELECT 1 FROM countdown.migration')).toEqual([]);
 });
+
+test('an index whose session the server ends is dropped and made again in the same attempt', async () => {
+  const files = {
+    '1_i.up.sql': 'CREATE INDEX CONCURRENTLY songs_title ON songs (title);',
+    '1_i.down.sql': 'DROP INDEX CONCURRENTLY songs_title;',
+  };
+  await using world = await makeMigrateWorld({ sql: SONGS, files });
+  await world.run('inspect');
+  await using writer = await world.session('writer');
+  await writer.query('BEGIN; UPDATE songs SET title = title WHERE id = 1');
+  const applying = world.run('apply');
+  const waiting = `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONC%' AND wait_event_type = 'Lock'`;
+  await expect.poll(() => world.ask(waiting), { timeout: 20_000, interval: 10 }).toHaveLength(1);
+  const [first] = await world.ask(waiting);
+  await world.ask(`SELECT pg_terminate_backend(${Number(first?.['pid'])}, 5000)`);
+  // The next try finds what the first one left, and waits for the same writer to drop it.
+  await expect
+    .poll(
+      () =>
+        world.ask(
+          `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'DROP INDEX CONC%' AND wait_event_type = 'Lock'`,
+        ),
+      { timeout: 20_000, interval: 10 },
+    )
+    .toHaveLength(1);
+  await writer.query('COMMIT');
+  expect(await applying).toMatchObject({ verdict: 'pass', output: { applied: 1 } });
+  expect(
+    await world.ask(`SELECT indisvalid FROM pg_index WHERE indexrelid = 'songs_title'::regclass`),
+  ).toEqual([{ indisvalid: true }]);
+  expect(await world.run('verify')).toMatchObject({ verdict: 'pass' });
+});
