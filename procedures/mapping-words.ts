@@ -4,6 +4,8 @@ export const MAPPING_WORDS = [
   'bytea',
   'quarantine',
   'bigint',
+  'integer',
+  'smallint',
   'numeric',
   'double precision',
   'boolean',

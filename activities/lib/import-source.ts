@@ -159,7 +159,7 @@ function assertMapping(params: ImportParams, context: PhaseContext, mapping: Map
   throw fail(
     'PreconditionFailed',
     `The mapping of '${params.source}' is ${mapping.digest.slice(0, 12)}, expected ${typeof approved === 'string' ? approved.slice(0, 12) : 'one from inspect'}: ` +
-      `its schema has changed since it was inspected; run again, so that the new one is approved.`,
+      `its schema, or the class of cells in a column whose type says nothing, has changed since it was inspected; run again, so that the new one is approved.`,
   );
 }
 

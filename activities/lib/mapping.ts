@@ -189,9 +189,9 @@ function createdColumn(
     );
   }
   const rule = found ?? { type: 'text', encoding: { as: 'text' } };
-  if (table.rowidAlias === column.name && rule.type !== 'bigint')
+  if (table.rowidAlias === column.name && rule.encoding.as !== 'integer')
     remarks.refused.push(
-      `${label}, for which mapping says another type than bigint, but it numbers the rows`,
+      `${label}, for which mapping says ${rule.type}, but it numbers the rows: expected bigint, integer or smallint`,
     );
   const isKey = table.primaryKey?.includes(column.name) === true;
   // SQLite ignores a DEFAULT of the rowid, and PostgreSQL allows none beside an identity.

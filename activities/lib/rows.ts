@@ -1,6 +1,6 @@
 /** Rows as the lines that COPY reads and writes, and the cells that cannot become part of one. */
 import { fail } from './fail.ts';
-import { NULL_FIELD, carrierOf } from './import/encoding.ts';
+import { NULL_FIELD, carrierOf, isHuge } from './import/encoding.ts';
 import type { Carrier } from './import/encoding.ts';
 import { describeCell, judge, plainCell } from './import/offenders.ts';
 import type { Offender, Offenders } from './import/offenders.ts';
@@ -112,9 +112,14 @@ function oddField(
     ...where,
     ...judge(table, column, cell, badText ? 'BadUtf8' : undefined),
     found: badText ? 'text that is not valid UTF-8' : describeCell(cell),
-    expected: badText ? 'valid UTF-8' : (encoder.carriers[place]?.expected ?? ''),
+    expected: expectedOf(cell, badText, encoder.carriers[place]),
   });
   return undefined;
+}
+
+function expectedOf(cell: Exclude<Cell, null>, badText: boolean, carrier: Carrier | undefined): string {
+  if (isHuge(cell)) return 'at most 128 MiB';
+  return badText ? 'valid UTF-8' : (carrier?.expected ?? '');
 }
 
 function rawValue(cell: Exclude<Cell, null>): Pick<Quarantined, 'class' | 'value'> {

@@ -12,13 +12,21 @@ export function runJob(job: Job): Record<string, unknown>[][] {
   if (job.encodings !== undefined) addFunctions(db, job.encodings.map(carrierOf));
   return job.sql.map((sql) => {
     const found: Record<string, unknown>[] = [];
-    for (const row of db.prepare(sql).iterate()) {
+    const statement = db.prepare(sql);
+    statement.setReadBigInts(true);
+    for (const row of statement.iterate()) {
       const first = String(Object.values(row)[0]);
-      if (job.without?.some((start) => first.startsWith(start)) !== true) found.push({ ...row });
+      if (job.without?.some((start) => first.startsWith(start)) === true) continue;
+      found.push(Object.fromEntries(Object.entries(row).map(([name, cell]) => [name, plain(cell)])));
       if (found.length === ROWS_MAX) break;
     }
     return found;
   });
+}
+
+/** A number where it can be one. */
+function plain(cell: unknown): unknown {
+  return typeof cell === 'bigint' && Number.isSafeInteger(Number(cell)) ? Number(cell) : cell;
 }
 
 function addFunctions(db: DatabaseSync, carriers: Carrier[]): void {

@@ -381,7 +381,9 @@ test('copy refuses a schema that has changed since it was approved', async () =>
   world.change('ALTER TABLE songs ADD COLUMN key TEXT');
   const failure = await failureOf(world.run('copy'));
   expect(failure.type).toBe('PreconditionFailed');
-  expect(failure.message).toContain('its schema has changed since it was inspected');
+  expect(failure.message).toContain(
+    'its schema, or the class of cells in a column whose type says nothing, has changed since it was inspected',
+  );
 });
 
 test('a cell that came after the inspection and cannot be carried stops the copy, named', async () => {
@@ -467,22 +469,6 @@ test.each(['inspect', 'backup'] as const)('%s waits for a source that a writer h
   expect(await world.run(phase)).toMatchObject({ verdict: 'pass' });
   expect(released).toBe(true);
 });
-
-const chinook = process.env['COUNTDOWN_TEST_SQLITE'];
-// The file is no part of the project; CI names it where it is there.
-test.skipIf(chinook === undefined)(
-  'a public sample database is imported whole (needs COUNTDOWN_TEST_SQLITE)',
-  async () => {
-    await using world = await makeImportWorld({ path: chinook ?? '' }, { chunkRows: 5_000 });
-    const before = await world.print();
-    await runAll(world, [...UNTIL_COPY, 'verify', 'switch']);
-    const cells = world.outputs['database/inspect']?.['cells'];
-    expect(cells).toBeGreaterThan(0);
-    expect(world.outputs['database/verify']).toEqual({ cellsCompared: cells, cellsInSource: cells });
-    for (const phase of ['switch', 'copy', 'hold-writes'] as const) await world.undo(phase);
-    expect(await world.print()).toEqual(before);
-  },
-);
 
 test('the example application moves whole, with dates, decimals, blobs and a counter ahead of its rows', async () => {
   await using folder = await makeTestFolder();

@@ -168,3 +168,68 @@ test('settings of the user or the database change nothing of what is carried', a
     await world.ask(`alter database ${String(found?.['name'])} set ${setting}`);
   await carry(world);
 });
+
+test('smaller integers are made where they are asked for, and each must fit', async () => {
+  await using world = await makeImportWorld(
+    {
+      sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY, a INT, b INT); INSERT INTO t VALUES (1, 32767, -2147483648), (2, 32768, 2147483648)',
+    },
+    { mapping: { 't.id': 'integer', 't.a': 'smallint', 't.b': 'integer' } },
+  );
+  const { message } = await failureOf(world.run('inspect'));
+  expect(message).toContain(
+    'IntegerOverflow: t id=2 a holds integer 32768, expected an integer of 16 bits (mapping: { t.a: bigint }, or quarantine); ' +
+      'IntegerOverflow: t id=2 b holds integer 2147483648, expected an integer of 32 bits (mapping: { t.b: bigint }, or quarantine)',
+  );
+  world.change('DELETE FROM t WHERE id = 2');
+  await carry(world);
+  expect(
+    await world.ask(
+      `select data_type as type from information_schema.columns where table_name = 't' order by ordinal_position`,
+    ),
+  ).toEqual([{ type: 'integer' }, { type: 'smallint' }, { type: 'integer' }]);
+});
+
+test('moments with and without an offset go into one column once the step says what holds for the others', async () => {
+  await using world = await makeImportWorld({
+    sql: `CREATE TABLE t (id INTEGER PRIMARY KEY, c DATETIME); INSERT INTO t VALUES (1, '2024-01-01 00:00:00'), (2, '2024-01-01T00:00:00Z')`,
+  });
+  expect((await failureOf(world.run('inspect'))).message).toContain(
+    "DateMixed: t id=2 c holds text '2024-01-01T00:00:00Z', expected a date and time as YYYY-MM-DD HH:MM:SS, with at most 6 digits after the second and without an offset (mapping: { t.c: timestamptz }, or quarantine)",
+  );
+  world.params.mapping = { 't.c': 'timestamptz' };
+  expect((await failureOf(world.run('inspect'))).message).toContain(
+    "TimezoneUndeclared: t id=1 c holds text '2024-01-01 00:00:00', expected a date and time as YYYY-MM-DD HH:MM:SS with an offset (Z or +HH:MM), as the first cell of the column has (timezone: UTC, or the offset that holds)",
+  );
+  world.params.timezone = '+02:00';
+  await carry(world);
+  expect(await world.ask('select extract(epoch from c)::int as at from t order by id')).toEqual([
+    { at: 1704060000 },
+    { at: 1704067200 },
+  ]);
+});
+
+test('a cell that is too large for one piece is refused', async () => {
+  await using world = await makeImportWorld({
+    sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB); INSERT INTO t VALUES (1, zeroblob(134217729))',
+  });
+  expect((await failureOf(world.run('inspect'))).message).toContain(
+    'TooLong: t id=1 b holds a blob of 134217729 bytes, expected at most 128 MiB (mapping: { t.b: quarantine })',
+  );
+});
+
+test('full-text and R-tree tables are named with nothing of them left over', async () => {
+  await using world = await makeImportWorld({
+    sql: `CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1); CREATE VIRTUAL TABLE words USING fts5 (text); CREATE VIRTUAL TABLE places USING rtree (id, low, high);
+      INSERT INTO words VALUES ('found'); INSERT INTO places VALUES (1, 0, 1)`,
+  });
+  expect((await failureOf(world.run('inspect'))).message).toContain(
+    'holds what cannot be carried exactly: virtual table "places" (to go without it: skip: [table places]); virtual table "words" (to go without it: skip: [table words]). Change it',
+  );
+  world.params.skip = ['table words', 'table places'];
+  await carry(world);
+  expect(world.outputs['database/inspect']).toMatchObject({
+    tables: 1,
+    skipped: ['virtual table "places"', 'virtual table "words"'],
+  });
+});

@@ -42,6 +42,17 @@ export type Carrier = {
   normalize?: (field: string) => string;
 };
 
+/** Bytes of a cell, about: its field is twice as long, and neither side takes much more in one piece. */
+const CELL_BYTES_MAX = 128 * 1024 * 1024;
+
+/** Whether a cell is too large to be carried in one piece. */
+export function isHuge(cell: Filled): boolean {
+  return (
+    (typeof cell === 'string' && cell.length > CELL_BYTES_MAX) ||
+    (cell instanceof Uint8Array && cell.byteLength > CELL_BYTES_MAX)
+  );
+}
+
 const BOOLEANS: Record<string, string> = { t: 't', true: 't', f: 'f', false: 'f' };
 
 /** The carrier of an encoding. */
@@ -97,6 +108,7 @@ export function carrierOf(encoding: Encoding): Carrier {
       return {
         expected: 'a blob',
         encode: (cell) => {
+          if (isHuge(cell)) return undefined;
           if (typeof cell === 'string')
             return encoding.any === true || encoding.texts === true ? hexField(Buffer.from(cell)) : undefined;
           if (cell instanceof Uint8Array) return hexField(cell);
@@ -122,7 +134,7 @@ export function carrierOf(encoding: Encoding): Carrier {
       return {
         expected: 'JSON without a NUL and without a key that comes twice',
         encode: (cell) => {
-          const canonical = typeof cell === 'string' ? canonicalJson(cell) : undefined;
+          const canonical = typeof cell === 'string' && !isHuge(cell) ? canonicalJson(cell) : undefined;
           return canonical === undefined ? undefined : escapeField(canonical);
         },
         normalize: (field) => escapeField(canonicalJson(unescapeField(field)) ?? ''),
@@ -226,7 +238,8 @@ function texts({ any, lengthMax, exactly }: Extract<Encoding, { as: 'text' }>): 
   return {
     expected: `text without a NUL character${limit}`,
     encode: (cell) => {
-      if (typeof cell === 'string') return cell.includes('\0') || !fits(cell) ? undefined : escapeField(cell);
+      if (typeof cell === 'string')
+        return cell.includes('\0') || isHuge(cell) || !fits(cell) ? undefined : escapeField(cell);
       if (any !== true || cell instanceof Uint8Array) return undefined;
       const written = numberAsText(cell);
       return fits(written) ? written : undefined;
@@ -262,7 +275,7 @@ function uuidText(text: string): string | undefined {
 function isJson(text: string): boolean {
   try {
     JSON.parse(text);
-    return !text.includes('\0') && isShallow(text);
+    return !text.includes('\0') && !isHuge(text) && isShallow(text);
   } catch {
     return false;
   }

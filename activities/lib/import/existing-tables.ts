@@ -100,12 +100,21 @@ export async function finishExisting(
         table.columns.find(({ target }) => target === column)?.name === table.source.rowidAlias
           ? (table.source.sequence ?? 0)
           : 0;
-      const sql = `SELECT setval(${literal(sequence)}, greatest(top, 1), top >= 1)
-        FROM (SELECT greatest(coalesce(max(${quote(column)}), 0), ${known}) AS top FROM ${on}) AS known`;
+      const sql = `SELECT setval(${literal(sequence)}, greatest(top, seqmin), top >= seqmin)
+        FROM (SELECT greatest(coalesce(max(${quote(column)}), 0), ${known}) AS top FROM ${on}) AS known, pg_sequence
+        WHERE seqrelid = ${literal(sequence)}::regclass`;
       finish.push({ kind: 'counter', table: table.target, sql });
     }
   }
+  const parted = await connection.query(
+    `SELECT 'public.' || quote_ident(relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'p'`,
+  );
   for (const { item, value } of await readKept(connection, owner, FOREIGN)) {
+    // A partitioned table takes a key only with a look at the rows.
+    if (parted.some(([on]) => item.startsWith(`${on} `))) {
+      finish.push({ kind: 'foreign', table: item, sql: value });
+      continue;
+    }
     const sql = value.endsWith(' NOT VALID') ? value : `${value} NOT VALID`;
     finish.push({ kind: 'foreign', table: item, sql });
     if (sql !== value)

@@ -13,7 +13,8 @@ import { assertNoDuplicates } from './duplicates.ts';
 import type { UniqueKey } from './duplicates.ts';
 import { visible } from './lines.ts';
 import { OFFENDERS_NAMED_MAX } from './offenders.ts';
-import { checkIntegrity, findOrphans, profileCells } from './profile.ts';
+import { findOrphans, findTargetOrphans } from './orphans.ts';
+import { checkIntegrity, profileCells } from './profile.ts';
 import { refuseReverse } from './reverse-check.ts';
 import { checkRoom } from './room.ts';
 import { findReplaced } from './swap.ts';
@@ -46,6 +47,8 @@ export async function inspectImport(params: ImportParams, context: PhaseContext)
       mapped.mapping.refused.push(...(await refuseReverse(mapped.mapping, mapped.schema, source.path)));
     assertCarried(params, mapped.mapping, mode === 'existing' ? standing : []);
     assertNoOrphans(params, await findOrphans(mapped, context.signal));
+    if (mode === 'existing')
+      assertNoOrphans(params, await findTargetOrphans(mapped, connection, context.signal));
     const keys = mode === 'existing' ? await readUniqueKeys(connection) : new Map<string, UniqueKey[]>();
     const { rows, cells, quarantined, notes } = await profileCells(
       mapped,

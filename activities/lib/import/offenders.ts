@@ -4,6 +4,7 @@ import type { MappingWord } from '../../../procedures/mapping-words.ts';
 import type { MappedColumn, MappedTable } from '../mapping.ts';
 import type { Cell } from '../sqlite.ts';
 import { mappingLine, visible } from './lines.ts';
+import { isHuge } from './encoding.ts';
 import { carriesOffset, likelyForm, utcText } from './moments.ts';
 import { suits } from './target-schema.ts';
 
@@ -53,6 +54,7 @@ export function judge(
 function codeOf({ encoding }: MappedColumn, cell: Exclude<Cell, null>): OffenderCode {
   const { as } = encoding;
   const isNumber = typeof cell === 'bigint' || typeof cell === 'number';
+  if (isHuge(cell)) return 'TooLong';
   if (as === 'timestamptz' && encoding.form === 'iso' && encoding.zone === undefined)
     return typeof cell === 'string' && utcText(cell, 'Z') !== undefined ? 'TimezoneUndeclared' : 'DateMixed';
   if (as === 'timestamp' || as === 'timestamptz' || as === 'date' || as === 'time') return 'DateMixed';
@@ -81,7 +83,8 @@ function allowanceOf(code: OffenderCode, { key, column, cell }: Case): string {
 function wordsFor(code: OffenderCode, { column, cell }: Omit<Case, 'key'>): MappingWord[] {
   const { encoding } = column;
   if (code === 'NulInText' || code === 'BadUtf8') return ['bytea'];
-  if (code === 'TooLong' || code === 'EnumValue' || code === 'IntegerOverflow') return [];
+  if (code === 'TooLong' || code === 'EnumValue') return [];
+  if (code === 'IntegerOverflow') return column.fixed ? [] : ['bigint'];
   if (cell instanceof Uint8Array) return ['bytea'];
   const isNumber = typeof cell === 'bigint' || typeof cell === 'number';
   if (code === 'DateMixed') {

@@ -7,9 +7,8 @@ import type { ImportParams, MappedSource } from '../import-source.ts';
 import type { MappedTable } from '../mapping.ts';
 import type { Connection } from '../postgres.ts';
 import { encodePage, labelOf } from '../rows.ts';
-import { quote, readPages, runAside } from '../sqlite.ts';
+import { readPages, runAside } from '../sqlite.ts';
 import type { Page, Source } from '../sqlite.ts';
-import { skipLine } from './lines.ts';
 import { OFFENDERS_NAMED_MAX, Offenders, offenderText } from './offenders.ts';
 import type { Offender } from './offenders.ts';
 import { lengthOf } from './encoding.ts';
@@ -164,23 +163,4 @@ export async function checkIntegrity(source: Source, signal: AbortSignal): Promi
       `'${source.name}' is damaged: ${complaints.slice(0, 3).join('; ')}. Restore it from a backup first.`,
     );
   }
-}
-
-/** Rows whose foreign keys point at nothing, in words with what would allow them. */
-export async function findOrphans({ source, mapping }: MappedSource, signal: AbortSignal): Promise<string[]> {
-  const tables = mapping.tables.filter(({ source: table }) => table.foreignKeys.length > 0);
-  if (tables.length === 0) return [];
-  const sql = tables.map(({ source: table }) => `PRAGMA foreign_key_check(${quote(table.name)})`);
-  const found = await runAside(source.name, { path: source.path, sql }, signal);
-  return tables.flatMap(({ source: table }, place) =>
-    (found[place] ?? []).flatMap((row) => {
-      const key = table.foreignKeys.find(({ id }) => id === row['fkid']);
-      if (key === undefined) return [];
-      const rowid = row['rowid'] === null ? '' : ` rowid=${Number(row['rowid'])}`;
-      const line = `foreign key ${table.name}.${key.columns.join(',')}`;
-      return [
-        `${table.name}${rowid} has no parent in ${key.parent} (to carry it without the key: ${skipLine(line)})`,
-      ];
-    }),
-  );
 }

@@ -107,6 +107,8 @@ const WORDS: Record<Exclude<MappingWord, 'quarantine'>, Rule> = {
   text: { type: 'text', encoding: { as: 'text', any: true } },
   bytea: { type: 'bytea', encoding: { as: 'bytes', any: true } },
   bigint: INTEGER,
+  integer: { type: 'integer', encoding: { as: 'integer', bits: 32 } },
+  smallint: { type: 'smallint', encoding: { as: 'integer', bits: 16 } },
   numeric: NUMERIC,
   'double precision': REAL,
   boolean: BOOLEAN,

@@ -177,7 +177,7 @@ function formOf(word: MappingWord | undefined): MomentForm {
 export function suits(word: MappingWord, rule: Rule): boolean {
   const { as } = rule.encoding;
   const words: Record<string, readonly MappingWord[]> = {
-    integer: ['bigint'],
+    integer: ['bigint', 'integer', 'smallint'],
     real: ['double precision'],
     'short-real': ['double precision'],
     numeric: ['numeric'],
