@@ -172,6 +172,52 @@ test('what lines of skip name is left behind and said, and nothing else is missi
   await expect(world.ask(`insert into t (c, name) values (1, 'ANN')`)).rejects.toThrow('t_lower_idx');
 });
 
+test('the worked example of the page is what the program says', async () => {
+  const page = await readFile(new URL('../../docs/procedures/database-import.md', import.meta.url), 'utf8');
+  const sql = /```sql\n([^`]+)```/.exec(page)?.[1] ?? '';
+  const quotes = [...page.matchAll(/^> (The schema of .+|\d+ cells of .+)$/gm)].map(([, text]) => text);
+  expect(quotes).toHaveLength(2);
+  await using world = await makeImportWorld({ sql });
+  const told = async (): Promise<string> => {
+    const { message } = await failureOf(world.run('inspect'));
+    return message.replaceAll("'src'", "'app-sqlite'");
+  };
+  expect(await told()).toBe(quotes[0]);
+  world.params.skip = ['view recent'];
+  expect(await told()).toBe(quotes[1]);
+  world.params.mapping = { 'songs.added': 'epoch-seconds', 'songs.year': 'quarantine' };
+  await carry(world);
+  expect(await world.ask('select id, title, year from songs')).toEqual([
+    { id: '7', title: 'Für Elise', year: null },
+  ]);
+});
+
+test('a column that is left behind takes its keys and indexes with it, and a table its last column', async () => {
+  await using world = await makeImportWorld(
+    {
+      sql: `CREATE TABLE p (id INTEGER PRIMARY KEY, a INT UNIQUE, b INT); CREATE INDEX both ON p (a, b);
+        CREATE TABLE c (id INTEGER PRIMARY KEY, a INT REFERENCES p (a)); CREATE TABLE one (x INT); INSERT INTO p VALUES (1, 2, 3); INSERT INTO c VALUES (1, 2)`,
+    },
+    { skip: ['column p.a', 'column one.x'] },
+  );
+  expect((await failureOf(world.run('inspect'))).message).toContain(
+    'table "one", of which no column is left (to go without it: skip: [table one])',
+  );
+  world.params.skip = ['column p.a', 'table one'];
+  await carry(world);
+  expect(world.outputs['database/inspect']?.['skipped']).toEqual([
+    'table "one"',
+    'column "p"."a"',
+    'foreign key ("a") of "c", over a column that is left behind',
+    'unique set ("a") of "p", over a column that is left behind',
+    'index "both" of "p", over a column that is left behind',
+  ]);
+  expect(await world.ask(`select indexname from pg_indexes where schemaname = 'public' order by 1`)).toEqual([
+    { indexname: 'c_pkey' },
+    { indexname: 'p_pkey' },
+  ]);
+});
+
 test('lines that name nothing are refused', async () => {
   await using world = await makeImportWorld(
     { sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY)' },

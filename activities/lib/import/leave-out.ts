@@ -6,7 +6,14 @@ import type { MappingOptions, Remarks } from './remarks.ts';
 
 /** The tables without the columns, indexes and foreign keys that `skip` names. What falls with them is told. */
 export function leaveOut(input: MappingOptions, tables: SourceTable[], remarks: Remarks): SourceTable[] {
-  const reduced = tables.map((table) => withoutNamed(input, table, remarks));
+  const reduced = tables
+    .map((table) => withoutNamed(input, table, remarks))
+    .filter((table) => {
+      if (table.columns.length > 0) return true;
+      const words = `table ${quote(table.name)}, of which no column is left`;
+      leave(input, remarks, { line: `table ${table.name}`, words });
+      return false;
+    });
   return reduced.map((table) => withoutFallen(table, reduced, remarks));
 }
 
