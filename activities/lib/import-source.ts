@@ -10,7 +10,7 @@ import { readTargetTables } from './import/target-schema.ts';
 import { mapSchema } from './mapping.ts';
 import type { Mapping, SchemaMode } from './mapping.ts';
 import type { Connection } from './postgres.ts';
-import { digestData, openSource, whenFree } from './sqlite.ts';
+import { LOOK_ROWS, digestData, openSource, whenFree } from './sqlite.ts';
 import type { Source } from './sqlite.ts';
 import { readSchema } from './sqlite-schema.ts';
 import type { SourceSchema } from './sqlite-schema.ts';
@@ -172,7 +172,7 @@ export async function digestSource(
   using source = await openSource(params.source, context);
   const schema = await whenFree(source.name, signal, () => readSchema(source.db));
   const { digest } = await digestData(source, schema.tables, {
-    rowsMax: params.chunkRows,
+    rowsMax: Math.min(params.chunkRows, LOOK_ROWS),
     signal,
     onRows: (rows) => context.progress({ done: rows, unit: 'rows', detail: `digest of ${params.source}` }),
   });

@@ -23,6 +23,8 @@ export class TextBytes extends Uint8Array {}
 
 /** Bytes of cells after which a page ends early. */
 export const PAGE_BYTES_MAX = 4 * 1024 * 1024;
+/** Rows of a page that is only looked at: what dies young costs little memory. */
+export const LOOK_ROWS = 1_000;
 /** Milliseconds for which a file that a writer has locked is tried again. */
 const BUSY_WAIT_MS = 10_000;
 const BUSY_RETRY_MS = 50;
@@ -177,25 +179,32 @@ export async function* readPages(
   }
 }
 
-export type PageFrom = { key: string[]; after: Cell[] | undefined; rowsMax: number };
+export type PageFrom = {
+  key: string[];
+  after: Cell[] | undefined;
+  rowsMax: number;
+  /** The key is not read beside the columns, because they have it. */
+  isWithin?: boolean;
+};
 
-/** A page of a table, and the part of it that names its rows. */
-export function pageSql(
-  table: SourceTable,
-  { key, after, rowsMax }: PageFrom,
-): { sql: string; rest: string } {
+/** What gives a page of a table. */
+export function pageSql(table: SourceTable, from: PageFrom): string {
+  const columns = table.columns.map((column) => quote(column.name));
+  const read = from.isWithin === true ? columns : [...from.key.map(quote), ...columns];
+  return `SELECT ${read.join(', ')} ${pageRest(table, from)} LIMIT ${from.rowsMax}`;
+}
+
+/** The rows from a key on, in its order. */
+function pageRest(table: SourceTable, { key, after }: PageFrom): string {
   const keys = key.map(quote).join(', ');
-  const columns = table.columns.map((column) => quote(column.name)).join(', ');
   const bound = after === undefined ? '' : `WHERE (${keys}) > (${after.map(placeholder).join(', ')})`;
-  const rest = `FROM ${quote(table.name)} ${bound} ORDER BY ${keys}`;
-  return { sql: `SELECT ${keys}, ${columns} ${rest} LIMIT ${rowsMax}`, rest };
+  return `FROM ${quote(table.name)} ${bound} ORDER BY ${keys}`;
 }
 
 /** Reads a page, and blocks meanwhile. */
 export function readPage(source: Source, table: SourceTable, from: PageFrom): Page {
   const { key, after, rowsMax } = from;
-  const { sql, rest } = pageSql(table, from);
-  const statement = source.db.prepare(sql);
+  const statement = source.db.prepare(pageSql(table, from));
   statement.setReadBigInts(true);
   statement.setReturnArrays(true);
   const rows: Cell[][] = [];
@@ -212,7 +221,9 @@ export function readPage(source: Source, table: SourceTable, from: PageFrom): Pa
   for (let place = 0; place < key.length; place += 1) {
     if (!rows.some((row) => isDoubtful(row[place]))) continue;
     const name = quote(key[place] ?? '');
-    const exact = source.db.prepare(`SELECT CAST(${name} AS BLOB) AS bytes ${rest} LIMIT ${rows.length}`);
+    const exact = source.db.prepare(
+      `SELECT CAST(${name} AS BLOB) AS bytes ${pageRest(table, from)} LIMIT ${rows.length}`,
+    );
     for (const [at, { bytes }] of exact.all(...(after ?? [])).entries()) {
       const row = rows[at];
       const cell = row?.[place];

@@ -7,7 +7,7 @@ import type { ImportParams, MappedSource } from '../import-source.ts';
 import type { MappedTable } from '../mapping.ts';
 import type { Connection } from '../postgres.ts';
 import { encodePage, labelOf } from '../rows.ts';
-import { readPages, runAside } from '../sqlite.ts';
+import { LOOK_ROWS, readPages, runAside } from '../sqlite.ts';
 import type { Page, Source } from '../sqlite.ts';
 import { OFFENDERS_NAMED_MAX, Offenders, offenderText } from './offenders.ts';
 import type { Offender } from './offenders.ts';
@@ -39,7 +39,7 @@ export async function profileCells(
     const habits = new Habits(table);
     const pages = readPages(source, table.source, {
       order: 'storage',
-      rowsMax: params.chunkRows,
+      rowsMax: Math.min(params.chunkRows, LOOK_ROWS),
       signal: context.signal,
     });
     await withRehearsal(target, table, async (rehearse) => {

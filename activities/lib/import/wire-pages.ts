@@ -15,6 +15,8 @@ import type { WireOptions } from './wire.ts';
 /** Pages that the thread is ahead. */
 const AHEAD = 3;
 const START_BYTES = 1024 * 1024;
+/** What a row leaves behind dies young: a small heap is as fast, and bounds what the thread takes. */
+const HEAP = { maxYoungGenerationSizeMb: 8 };
 
 /** Rows as PostgreSQL takes or sends them. `release` says that its bytes are no longer needed. */
 export type WirePage = { bytes: Uint8Array; rows: number; lastKey: Cell[]; release(): void };
@@ -107,7 +109,10 @@ class ThreadPages {
     this.#signal = signal;
     const { path, table, order, rowsMax, after, options } = job;
     const workerData: WireJob = { path, table, order, rowsMax, after, options };
-    this.#worker = new Worker(thread ?? new URL('./wire-thread.ts', import.meta.url), { workerData });
+    this.#worker = new Worker(thread ?? new URL('./wire-thread.ts', import.meta.url), {
+      workerData,
+      resourceLimits: HEAP,
+    });
     this.#worker.on('message', (answer: WireAnswer) => {
       this.#answers.push(answer);
       this.#wake();

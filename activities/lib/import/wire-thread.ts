@@ -15,7 +15,11 @@ const BUSY_WAIT_MS = 50;
 const job: WireJob = workerData;
 const key = keyOf(job.table.source, job.order);
 const rows = new WireRows(job.table, job.options);
-const { sql } = pageSql(job.table.source, { key, after: job.after, rowsMax: job.rowsMax });
+/** Where the key stands in a row. One that is no column of the table is read before them. */
+const places = key.map((name) => job.table.source.columns.findIndex((column) => column.name === name));
+const isWithin = places.every((place) => place >= 0);
+const from = isWithin ? 0 : key.length;
+const sql = pageSql(job.table.source, { key, after: job.after, rowsMax: job.rowsMax, isWithin });
 const db = new DatabaseSync(job.path, { readOnly: true, timeout: BUSY_WAIT_MS });
 const statement = db.prepare(sql);
 statement.setReadBigInts(true);
@@ -61,7 +65,7 @@ function read(): { rows: number; lastKey: Cell[]; ended: boolean } | undefined {
     for (const found of statement.iterate(...after)) {
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- setReturnArrays is not in the type of iterate
       last = found as unknown as Cell[];
-      if (!rows.add(last, key.length)) return undefined;
+      if (!rows.add(last, from)) return undefined;
       count += 1;
       if (rows.length >= PAGE_BYTES_MAX) break;
     }
@@ -69,7 +73,8 @@ function read(): { rows: number; lastKey: Cell[]; ended: boolean } | undefined {
     if (error instanceof Error && 'errcode' in error) return undefined;
     throw error;
   }
-  const lastKey = last.slice(0, key.length);
+  const lastKey =
+    count === 0 ? [] : isWithin ? places.map((place) => last[place] ?? null) : last.slice(0, from);
   if (lastKey.some(isDoubtful)) return undefined;
   return { rows: count, lastKey, ended: count < job.rowsMax && rows.length < PAGE_BYTES_MAX };
 }
