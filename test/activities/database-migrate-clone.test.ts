@@ -105,3 +105,18 @@ test('a clone that a dead worker left is replaced, and nothing is left afterward
   expect((await failureOf(world.run('inspect'))).message).toContain('(UpFails)');
   expect(await world.ask(`SELECT 1 FROM pg_database WHERE datname = '${name}'`)).toEqual([]);
 });
+
+const CAPTURED = `${SONGS} CREATE SCHEMA countdown; CREATE FUNCTION countdown.noted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+  CREATE TRIGGER countdown_capture AFTER INSERT ON songs FOR EACH ROW EXECUTE FUNCTION countdown.noted(); ALTER TABLE songs ENABLE ALWAYS TRIGGER countdown_capture;`;
+
+for (const [name, more] of [
+  ['by our own statements', ''],
+  ['by pg_dump', ` CREATE AGGREGATE whole (int) (SFUNC = int4pl, STYPE = int);`],
+] as const)
+  test(`a table whose rows are noted for the way back of an import is cloned without that, ${name}`, async () => {
+    await using world = await makeMigrateWorld({ sql: CAPTURED + more });
+    const lines = await structure(world);
+    expect(lines.some((line) => line.includes('songs'))).toBe(true);
+    expect(lines.filter((line) => line.includes('countdown'))).toEqual([]);
+    expect(lines.filter((line) => line.includes('whole')).length).toBe(more === '' ? 0 : 1);
+  });

@@ -8,7 +8,7 @@ import { fail, failureType, messageOf } from '../fail.ts';
 import { fenced, takeOver } from '../fence.ts';
 import { digestSource, openApproved, openImportSwitch } from '../import-source.ts';
 import type { ImportParams } from '../import-source.ts';
-import { withPostgres } from '../postgres.ts';
+import { sqlState, withPostgres } from '../postgres.ts';
 import type { Connection } from '../postgres.ts';
 import { openSource } from '../sqlite.ts';
 import { compareRows } from '../verify-import.ts';
@@ -137,7 +137,14 @@ async function comeBack(
   await connection.query('SET idle_in_transaction_session_timeout = 0');
   return await fenced(connection, context, async () => {
     const tables = mapping.tables.map((table) => placeOf(table)).join(', ');
-    await connection.query(`LOCK TABLE ${tables} IN SHARE MODE`);
+    await connection.query(`LOCK TABLE ${tables} IN SHARE MODE`).catch((error: unknown) => {
+      if (sqlState(error) !== '55P03') throw error;
+      throw fail(
+        'Unreachable',
+        `A transaction of somebody else still writes to tables of '${connection.name}', though writes are held; end it, also one that was prepared, then try again.`,
+        error,
+      );
+    });
     const { rows, added, changed, removed } = await carryBack({
       connection,
       context,

@@ -11,6 +11,9 @@ import type { Encoding } from './encoding.ts';
 /** Keys that have one text on either side, so that a row is found by it. */
 const KEYS: Encoding['as'][] = ['integer', 'text', 'bytes', 'date', 'uuid', 'enum', 'boolean'];
 
+/** Digits after the second that a Julian day gives back. */
+const JULIAN_DIGITS = 3;
+
 const WITHOUT = 'or go without reverseCapture, with a point of no return before writes are let in';
 
 /** Each in words; empty where every row that PostgreSQL takes could be carried back. */
@@ -69,6 +72,12 @@ function refuseColumn({ source }: MappedTable, column: MappedColumn): string[] {
   if (own?.notNull === true && !column.notNull)
     return [
       `${label}, which may be NULL in the target but not in the source; make it NOT NULL there, ${WITHOUT}`,
+    ];
+  const { encoding } = column;
+  const isMoment = encoding.as === 'timestamp' || encoding.as === 'timestamptz';
+  if (isMoment && encoding.form === 'julian-day' && (encoding.digits ?? JULIAN_DIGITS + 1) > JULIAN_DIGITS)
+    return [
+      `${label}, whose Julian days hold no microseconds as ${column.type} does; let the target have ${encoding.as}(${JULIAN_DIGITS}), ${WITHOUT}`,
     ];
   return [];
 }
