@@ -63,8 +63,10 @@ export async function carryBack(work: CarryWork): Promise<Carried> {
   });
   const carried: Carried = { rows: 0, added: 0, changed: 0, removed: 0 };
   try {
-    db.exec('PRAGMA ignore_check_constraints = ON; PRAGMA temp_store = FILE; PRAGMA synchronous = FULL');
-    await whenFree(name, context.signal, () => db.exec('BEGIN IMMEDIATE'));
+    await whenFree(name, context.signal, () => {
+      db.exec('PRAGMA ignore_check_constraints = ON; PRAGMA temp_store = FILE; PRAGMA synchronous = FULL');
+      db.exec('BEGIN IMMEDIATE');
+    });
     const triggers = holdTriggers(db, mapping);
     for (const [place, table] of mapping.tables.entries()) {
       const one = new TableBack(db, { table, place, name });
