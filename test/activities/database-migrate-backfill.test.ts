@@ -49,6 +49,20 @@ test('every row is filled once, in pages along the key', async () => {
   expect((await world.probe('backfill')).answer).toBe('no');
 });
 
+test('pages grow while they are quick, and shrink while they are slow', async () => {
+  await using quick = await makeWorld({ pageRows: 10, pageTimeMs: 10_000 });
+  // 10, 20, 40, 80, 160 and the rest.
+  expect(await quick.run('backfill')).toMatchObject({ output: { rowsFilled: 500, pages: 6 } });
+  await using slow = await makeWorld(
+    { pageRows: 40, pageTimeMs: 10, set: { minutes: `CASE WHEN pg_sleep(0.01) IS NULL THEN 0 ELSE 1 END` } },
+    SONGS.replace('500', '80'),
+  );
+  // 40, 20, 10, 5, 3, 2; two pages of forty else.
+  const { output } = await slow.run('backfill');
+  expect(output).toMatchObject({ rowsFilled: 80 });
+  expect(Number(output?.['pages'])).toBeGreaterThan(4);
+});
+
 test('what was broken off goes on behind its last page', async () => {
   await using world = await makeWorld({ pageRows: 10, pageTimeMs: 10 });
   let pages = 0;
