@@ -1,6 +1,7 @@
 /** What the phases of database.import look at first: the source and how it maps, the switch, the target. */
 import { createHash } from 'node:crypto';
-import { open } from 'node:fs/promises';
+import { open, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { PhaseContext } from '../phase.ts';
 import { fail } from './fail.ts';
 import { visible } from './import/lines.ts';
@@ -105,14 +106,14 @@ export async function openMapped(
 const STANDING_NAMED_MAX = 5;
 
 /**
- * Throws NotSupported, listing it, where something cannot be carried. `standing`: the tables of the target that take
- * the rows.
+ * Throws NotSupported, listing it, where something cannot be carried; more than a message names is listed in a file of the
+ * run's folder. `standing`: the tables of the target that take the rows.
  */
-export function assertCarried(
+export async function assertCarried(
   params: ImportParams,
-  { refused }: Mapping,
-  standing: readonly string[] = [],
-): void {
+  context: PhaseContext,
+  { mapping: { refused }, standing }: { mapping: Mapping; standing: readonly string[] },
+): Promise<void> {
   if (refused.length === 0) return;
   const others = standing.length > STANDING_NAMED_MAX ? ', …' : '';
   const into =
@@ -122,10 +123,16 @@ export function assertCarried(
   const named = refused.slice(0, OFFENDERS_NAMED_MAX).join('; ');
   const more =
     refused.length > OFFENDERS_NAMED_MAX ? `; and ${refused.length - OFFENDERS_NAMED_MAX} more` : '';
+  let where = '';
+  if (more !== '') {
+    const path = join(await context.folder(), `${params.step}-refused.txt`);
+    await writeFile(path, refused.map((one) => `${visible(one)}\n`).join(''), { mode: 0o600 });
+    where = ` All of it is listed in ${path}.`;
+  }
   throw fail(
     'NotSupported',
     visible(
-      `The schema of '${params.source}' holds what cannot be carried exactly${into}: ${named}${more}. Change it, or say so in the step, then run again.`,
+      `The schema of '${params.source}' holds what cannot be carried exactly${into}: ${named}${more}. Change it, or say so in the step, then run again.${where}`,
     ),
   );
 }

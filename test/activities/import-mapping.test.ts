@@ -172,6 +172,17 @@ test('what lines of skip name is left behind and said, and nothing else is missi
   await expect(world.ask(`insert into t (c, name) values (1, 'ANN')`)).rejects.toThrow('t_lower_idx');
 });
 
+test('more of a schema than a message names is all in a file of the run', async () => {
+  const views = Array.from({ length: 30 }, (_, place) => `CREATE VIEW v${place} AS SELECT 1;`).join(' ');
+  await using world = await makeImportWorld({ sql: `CREATE TABLE t (id INTEGER PRIMARY KEY); ${views}` });
+  const { message } = await failureOf(world.run('inspect'));
+  expect(message).toContain('; and 20 more. Change it');
+  const path = /listed in (.+)\.$/.exec(message)?.[1] ?? '';
+  const lines = (await readFile(path, 'utf8')).trim().split('\n');
+  expect(lines).toHaveLength(30);
+  expect(lines).toContain('view "v29" (to go without it: skip: [view v29])');
+});
+
 test('the worked example of the page is what the program says', async () => {
   const page = await readFile(new URL('../../docs/procedures/database-import.md', import.meta.url), 'utf8');
   const sql = /```sql\n([^`]+)```/.exec(page)?.[1] ?? '';

@@ -45,7 +45,8 @@ export async function inspectImport(params: ImportParams, context: PhaseContext)
     const replaces = await findPlaces(connection, mapped);
     if (params.reverseCapture)
       mapped.mapping.refused.push(...(await refuseReverse(mapped.mapping, mapped.schema, source.path)));
-    assertCarried(params, mapped.mapping, mode === 'existing' ? standing : []);
+    const taking = mode === 'existing' ? standing : [];
+    await assertCarried(params, context, { mapping: mapped.mapping, standing: taking });
     assertNoOrphans(params, await findOrphans(mapped, context.signal));
     if (mode === 'existing')
       assertNoOrphans(params, await findTargetOrphans(mapped, connection, context.signal));
