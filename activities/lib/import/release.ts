@@ -87,8 +87,9 @@ export const releaseWrites: PhaseActivities<ImportParams> = {
 
   async undo(params, context) {
     const client = await openImportSwitch(params, context);
-    const { value } = await client.read();
+    // The target first: from then on no earlier attempt can end between both looks.
     const { state, noted } = await withTarget(params, context, readOwed);
+    const { value } = await client.read();
     if (value === client.target && state !== 'open') {
       throw fail(
         'UndoFailed',
