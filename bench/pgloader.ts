@@ -1,6 +1,9 @@
 /** pgloader, as Debian has it: the program that people take for the same work today. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 
@@ -41,8 +44,9 @@ async function install(log: (line: string) => void): Promise<void> {
 
 /** Loads the file with its defaults but one. Gives milliseconds. Throws where it reports an error. */
 export async function loadByPgloader(path: string, url: string): Promise<number> {
+  const folder = await mkdtemp(join(tmpdir(), 'countdown-pgloader-'));
+  const args = ['--root-dir', folder, '--with', `prefetch rows = ${PREFETCH_ROWS}`, `sqlite://${path}`, url];
   const startedAt = performance.now();
-  const args = ['--with', `prefetch rows = ${PREFETCH_ROWS}`, `sqlite://${path}`, url];
   // Without an input, since its debugger would wait for one for ever.
   const program = spawn('pgloader', args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: LOAD_MS });
   const [out, problems] = await Promise.all([
@@ -51,6 +55,7 @@ export async function loadByPgloader(path: string, url: string): Promise<number>
     once(program, 'close'),
   ]);
   const tookMs = performance.now() - startedAt;
+  await rm(folder, { recursive: true, force: true });
   const said = `${out}\n${problems}`;
   if (!/Total import time\s+✓/.test(said) || /\b(?:ERROR|FATAL)\b/.test(said))
     throw new Error(`pgloader did not load the file: ${said.slice(0, 2_000)}`);

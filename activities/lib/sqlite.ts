@@ -355,16 +355,24 @@ export async function runAside(
   signal.addEventListener('abort', onAbort, { once: true });
   worker.once('message', (answer: { rows: Record<string, unknown>[][] }) => resolve(answer.rows));
   worker.once('error', reject);
-  worker.once('exit', (code) =>
-    reject(new Error(`The thread that reads '${name}' ended with code ${code}.`)),
-  );
+  worker.once('exit', (code) => reject(new Error(`it ended with code ${code}`)));
   try {
     return await promise;
   } catch (error) {
     signal.throwIfAborted();
-    throw sqliteError(name, error);
+    throw threadError(name, error);
   } finally {
     signal.removeEventListener('abort', onAbort);
     void worker.terminate();
   }
+}
+
+/** SQLite's errors as everywhere; anything else is the end of the thread. */
+export function threadError(name: string, error: unknown): never {
+  if (error instanceof Error && 'errcode' in error) sqliteError(name, error);
+  throw fail(
+    'PhaseFailed',
+    `The thread that reads '${name}' failed (${messageOf(error)}), expected pages of rows; see that this worker has memory left, then try again.`,
+    error,
+  );
 }

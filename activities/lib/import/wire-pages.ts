@@ -4,9 +4,8 @@
  * words.
  */
 import { Worker } from 'node:worker_threads';
-import { fail, messageOf } from '../fail.ts';
 import type { MappedTable } from '../mapping.ts';
-import { TextBytes, keyOf, readPage, sqliteError, whenFree } from '../sqlite.ts';
+import { TextBytes, keyOf, readPage, threadError, whenFree } from '../sqlite.ts';
 import type { Cell, Page, ReadOptions, Source } from '../sqlite.ts';
 import { breathe } from '../wait.ts';
 import { WireRows } from './wire.ts';
@@ -187,14 +186,4 @@ class ThreadPages {
       await promise;
     }
   }
-}
-
-/** SQLite's errors as everywhere; anything else is the end of the thread. */
-function threadError(name: string, error: unknown): never {
-  if (error instanceof Error && 'errcode' in error) sqliteError(name, error);
-  throw fail(
-    'PhaseFailed',
-    `The thread that reads '${name}' failed (${messageOf(error)}), expected pages of rows; see that this worker has memory left, then try again.`,
-    error,
-  );
 }
