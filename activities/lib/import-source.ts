@@ -1,11 +1,10 @@
 /** What the phases of database.import look at first: the source and how it maps, the switch, the target. */
 import { createHash } from 'node:crypto';
-import { open, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { open } from 'node:fs/promises';
 import type { PhaseContext } from '../phase.ts';
 import { fail } from './fail.ts';
-import { visible } from './import/lines.ts';
-import { OFFENDERS_NAMED_MAX } from './import/offenders.ts';
+import { REFUSED_NAMED_MAX, nameSome } from './import/refusals.ts';
+import type { Refusal } from './import/refusals.ts';
 import type { MappingWord } from '../../procedures/mapping-words.ts';
 import { readTargetTables } from './import/target-schema.ts';
 import { mapSchema } from './mapping.ts';
@@ -105,36 +104,19 @@ export async function openMapped(
 /** Tables of the target that a message names. */
 const STANDING_NAMED_MAX = 5;
 
-/**
- * Throws NotSupported, listing it, where something cannot be carried; more than a message names is listed in a file of the
- * run's folder. `standing`: the tables of the target that take the rows.
- */
-export async function assertCarried(
+/** What of the schema cannot be carried. `standing`: the tables of the target that take the rows. */
+export function refusedSchema(
   params: ImportParams,
-  context: PhaseContext,
   { mapping: { refused }, standing }: { mapping: Mapping; standing: readonly string[] },
-): Promise<void> {
-  if (refused.length === 0) return;
+): Refusal[] {
+  if (refused.length === 0) return [];
   const others = standing.length > STANDING_NAMED_MAX ? ', …' : '';
   const into =
     params.schema === 'auto' && standing.length > 0
       ? ` for the tables that '${params.target}' has (${standing.slice(0, STANDING_NAMED_MAX).join(', ')}${others}; schema: create makes new ones)`
       : '';
-  const named = refused.slice(0, OFFENDERS_NAMED_MAX).join('; ');
-  const more =
-    refused.length > OFFENDERS_NAMED_MAX ? `; and ${refused.length - OFFENDERS_NAMED_MAX} more` : '';
-  let where = '';
-  if (more !== '') {
-    const path = join(await context.folder(), `${params.step}-refused.txt`);
-    await writeFile(path, refused.map((one) => `${visible(one)}\n`).join(''), { mode: 0o600 });
-    where = ` All of it is listed in ${path}.`;
-  }
-  throw fail(
-    'NotSupported',
-    visible(
-      `The schema of '${params.source}' holds what cannot be carried exactly${into}: ${named}${more}. Change it, or say so in the step, then run again.${where}`,
-    ),
-  );
+  const message = `The schema of '${params.source}' holds what cannot be carried exactly${into}: ${nameSome(refused)}. Change it, or say so in the step, then run again.`;
+  return [{ type: 'NotSupported', message, lines: refused, whole: refused.length <= REFUSED_NAMED_MAX }];
 }
 
 /** Who makes the tables, as `inspect` found it. */

@@ -1,4 +1,4 @@
-/** Statements that cannot be paged, each with its first 100 rows. */
+/** Statements that cannot be paged, each with its first rows. */
 import { DatabaseSync } from 'node:sqlite';
 import { carrierOf } from './import/encoding.ts';
 import type { Carrier } from './import/encoding.ts';
@@ -18,7 +18,7 @@ export function runJob(job: Job): Record<string, unknown>[][] {
       const first = String(Object.values(row)[0]);
       if (job.without?.some((start) => first.startsWith(start)) === true) continue;
       found.push(Object.fromEntries(Object.entries(row).map(([name, cell]) => [name, plain(cell)])));
-      if (found.length === ROWS_MAX) break;
+      if (found.length === (job.rowsMax ?? ROWS_MAX)) break;
     }
     return found;
   });

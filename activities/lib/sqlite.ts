@@ -320,6 +320,8 @@ export type Job = {
   write?: boolean;
   sql: string[];
   waitMs?: number;
+  /** Rows of each statement; 100 by default. */
+  rowsMax?: number;
   /** Rows whose first value begins with one of these are left out. */
   without?: string[];
   /** With them the statements have `carried(place, cell)`, the field of a cell, and `folded(text)`, without its case. */
@@ -336,7 +338,7 @@ async function isSmall(path: string): Promise<boolean> {
 }
 
 /**
- * Runs statements that cannot be paged (integrity checks, counts) on a thread of its own, at most 100 rows each. On a
+ * Runs statements that cannot be paged (integrity checks, counts) on a thread of its own. On a
  * small file they take less time than a thread does.
  *
  * @throws the signal's reason where the phase is cancelled; the thread then ends after its current statement.

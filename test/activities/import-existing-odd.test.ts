@@ -48,7 +48,7 @@ test('orphans are named with the value that leads nowhere, in tables of every ki
   });
   const { message } = await failureOf(world.run('inspect'));
   expect(message).toContain(
-    `big rowid=9223372036854775807 has no parent in q for a=9007199254740993 (to carry it without the key: skip: [foreign key big.a]); ` +
+    `big id=9223372036854775807 has no parent in q for a=9007199254740993 (to carry it without the key: skip: [foreign key big.a]); ` +
       `c k='one' has no parent in p for a=1 b='x' (to carry it without the key: skip: ['foreign key c.a,b']). Correct them first.`,
   );
   world.params.skip = ['foreign key big.a', 'foreign key c.a,b'];

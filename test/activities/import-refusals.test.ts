@@ -271,7 +271,7 @@ test('rows whose foreign key points at nothing are named', async () => {
   );
   expect(type).toBe('PreconditionFailed');
   expect(message).toContain(
-    `'src' has 1 rows whose foreign key points at nothing: t rowid=4 has no parent in p for p=9 (to carry it without the key: skip: [foreign key t.p])`,
+    `'src' has 1 row whose foreign key points at nothing: t id=4 has no parent in p for p=9 (to carry it without the key: skip: [foreign key t.p])`,
   );
 });
 

@@ -3,15 +3,13 @@
  * citext, 1 and `'true'` as booleans, two spellings of one moment. Found before anything is copied, both rows named.
  */
 import { isCitext } from '../compare.ts';
-import { fail } from '../fail.ts';
 import type { MappedSource } from '../import-source.ts';
 import type { MappedColumn, MappedTable, Mapping } from '../mapping.ts';
 import { quote, runAside } from '../sqlite.ts';
 import type { Encoding } from './encoding.ts';
-import { mappingLine, skipLine, visible } from './lines.ts';
-
-/** Pairs of one key that are named. */
-const PAIRS_MAX = 5;
+import { mappingLine, skipLine } from './lines.ts';
+import { REFUSED_LISTED_MAX, REFUSED_NAMED_MAX, nameSome } from './refusals.ts';
+import type { Refusal } from './refusals.ts';
 
 /** How a unique key of the target compares a column. `folds`: without regard to case, as SQLite does or as PostgreSQL. */
 export type KeyPart = { column: string; folds?: 'NOCASE' | 'RTRIM' | 'lower' };
@@ -22,27 +20,24 @@ export type UniqueKey = { name: string; parts: KeyPart[]; nullsEqual: boolean };
 /** What a thread groups rows by: the field of a cell, as the copy would write it. */
 type Scan = { table: MappedTable; key: UniqueKey; sql: string; encodings: Encoding[] };
 
-/** Throws VerificationFailed naming pairs of rows that would be equal. */
-export async function assertNoDuplicates(
+/** Pairs of rows that would be equal. */
+export async function refusedDuplicates(
   { source, mapping }: MappedSource,
   keys: ReadonlyMap<string, UniqueKey[]>,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<Refusal[]> {
   const scans = mapping.tables.flatMap((table) => scansOf(mapping, table, keys.get(table.target) ?? []));
   const found: string[] = [];
   for (const scan of scans) {
     const { sql, encodings } = scan;
-    const [pairs = []] = await runAside(source.name, { path: source.path, sql: [sql], encodings }, signal);
-    found.push(...pairs.map((pair) => describe(mapping, scan, pair)));
-    if (found.length >= PAIRS_MAX) break;
+    const job = { path: source.path, sql: [sql], encodings, rowsMax: REFUSED_LISTED_MAX - found.length };
+    const [pairs = []] = await runAside(source.name, job, signal);
+    for (const pair of pairs) found.push(describe(mapping, scan, pair));
+    if (found.length === REFUSED_LISTED_MAX) break;
   }
-  if (found.length === 0) return;
-  throw fail(
-    'VerificationFailed',
-    visible(
-      `'${source.name}' has rows that a unique key of the target would not tell apart: ${found.join('; ')}. Nothing was changed.`,
-    ),
-  );
+  if (found.length === 0) return [];
+  const message = `'${source.name}' has rows that a unique key of the target would not tell apart: ${nameSome(found)}. Nothing was changed.`;
+  return [{ type: 'VerificationFailed', message, lines: found, whole: found.length <= REFUSED_NAMED_MAX }];
 }
 
 function scansOf(mapping: Mapping, table: MappedTable, keys: readonly UniqueKey[]): Scan[] {
@@ -127,7 +122,7 @@ function scanOf(table: MappedTable, key: UniqueKey): Scan | undefined {
     .join(' || ');
   const filled = key.nullsEqual ? 'true' : values.map((value) => `${value} IS NOT NULL`).join(' AND ');
   const sql = `SELECT min(${label}) AS one, max(${label}) AS other FROM ${quote(name)} WHERE ${filled}
-    GROUP BY ${values.join(', ')} HAVING count(*) > 1 LIMIT ${PAIRS_MAX}`;
+    GROUP BY ${values.join(', ')} HAVING count(*) > 1`;
   return { table, key, sql, encodings };
 }
 

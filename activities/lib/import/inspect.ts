@@ -2,19 +2,20 @@
 import type { PhaseContext, PhaseResult } from '../../phase.ts';
 import { userRelations } from '../catalog.ts';
 import { fail } from '../fail.ts';
-import { assertCarried, openImportSwitch, openMapped } from '../import-source.ts';
+import { openImportSwitch, openMapped, refusedSchema } from '../import-source.ts';
 import type { ImportParams, MappedSource } from '../import-source.ts';
 import type { SchemaMode } from '../mapping.ts';
 import { withPostgres } from '../postgres.ts';
 import type { Connection } from '../postgres.ts';
 import { quote } from '../sqlite.ts';
 import { checkServer } from './check-target.ts';
-import { assertNoDuplicates } from './duplicates.ts';
+import { refusedDuplicates } from './duplicates.ts';
 import type { UniqueKey } from './duplicates.ts';
 import { visible } from './lines.ts';
-import { OFFENDERS_NAMED_MAX } from './offenders.ts';
-import { findOrphans, findTargetOrphans } from './orphans.ts';
+import { refusedOrphans } from './orphans.ts';
 import { checkIntegrity, profileCells } from './profile.ts';
+import type { Profile } from './profile.ts';
+import { Refusals } from './refusals.ts';
 import { refuseReverse } from './reverse-check.ts';
 import { checkRoom } from './room.ts';
 import { findReplaced } from './swap.ts';
@@ -45,19 +46,11 @@ export async function inspectImport(params: ImportParams, context: PhaseContext)
     const replaces = await findPlaces(connection, mapped);
     if (params.reverseCapture)
       mapped.mapping.refused.push(...(await refuseReverse(mapped.mapping, mapped.schema, source.path)));
-    const taking = mode === 'existing' ? standing : [];
-    await assertCarried(params, context, { mapping: mapped.mapping, standing: taking });
-    assertNoOrphans(params, await findOrphans(mapped, context.signal));
-    if (mode === 'existing')
-      assertNoOrphans(params, await findTargetOrphans(mapped, connection, context.signal));
-    const keys = mode === 'existing' ? await readUniqueKeys(connection) : new Map<string, UniqueKey[]>();
-    const { rows, cells, quarantined, notes } = await profileCells(
-      mapped,
-      params,
+    const { rows, cells, quarantined, notes } = await lookAtRows(mapped, params, {
       context,
-      mode === 'existing' ? connection : undefined,
-    );
-    await assertNoDuplicates(mapped, keys, context.signal);
+      connection,
+      standing: mode === 'existing' ? standing : [],
+    });
     const { mapping, schema } = mapped;
     const tables = mapping.tables.length;
     const told = [
@@ -90,6 +83,36 @@ export async function inspectImport(params: ImportParams, context: PhaseContext)
       },
     };
   });
+}
+
+type Place = { context: PhaseContext; connection: Connection; standing: readonly string[] };
+
+/** Looks at every row and cell. Throws naming all that cannot be carried, what the mapping refused first. */
+async function lookAtRows(
+  mapped: MappedSource,
+  params: ImportParams,
+  { context, connection, standing }: Place,
+): Promise<Profile> {
+  const { signal } = context;
+  const { mapping } = mapped;
+  const target = mapping.mode === 'existing' ? connection : undefined;
+  const refusals = new Refusals(params.step, context);
+  refusals.add(...refusedSchema(params, { mapping, standing }));
+  // The checks of a table that does not fit say nothing of its rows.
+  const checks = refusals.any ? undefined : target;
+  await refusals.alsoAt(async () => refusals.add(...(await refusedOrphans(mapped, { target, signal }))));
+  let profile: Profile | undefined;
+  await refusals.alsoAt(async () => {
+    profile = await profileCells(mapped, params, { context, checks });
+    refusals.add(...profile.refused);
+  });
+  await refusals.alsoAt(async () => {
+    const keys = target === undefined ? new Map<string, UniqueKey[]>() : await readUniqueKeys(target);
+    refusals.add(...(await refusedDuplicates(mapped, keys, signal)));
+  });
+  await refusals.throwAny();
+  if (profile === undefined) throw new Error('no row was looked at');
+  return profile;
 }
 
 function shortened(told: string): string {
@@ -140,16 +163,4 @@ function revisionsOf(source: MappedSource['source']): string | undefined {
     // There is no such table, or another one of this name.
     return undefined;
   }
-}
-
-function assertNoOrphans(params: ImportParams, orphans: string[]): void {
-  if (orphans.length === 0) return;
-  const named = orphans.slice(0, OFFENDERS_NAMED_MAX).join('; ');
-  const total = orphans.length >= 100 ? 'at least 100' : String(orphans.length);
-  throw fail(
-    'PreconditionFailed',
-    visible(
-      `'${params.source}' has ${total} rows whose foreign key points at nothing: ${named}. Correct them first.`,
-    ),
-  );
 }

@@ -3,54 +3,62 @@ import type { MappedSource } from '../import-source.ts';
 import type { MappedTable } from '../mapping.ts';
 import type { Connection } from '../postgres.ts';
 import { quote, runAside } from '../sqlite.ts';
-import type { Source } from '../sqlite.ts';
 import type { ForeignKey } from '../sqlite-schema.ts';
 import type { Encoding } from './encoding.ts';
 import { skipLine } from './lines.ts';
+import { REFUSED_LISTED_MAX, REFUSED_NAMED_MAX, nameSome } from './refusals.ts';
+import type { Refusal } from './refusals.ts';
 
-/** Rows of one key that are named. */
-const NAMED_MAX = 10;
-
-/** Each in words with what would allow it. SQLite itself finds those of its own keys. */
-export async function findOrphans({ source, mapping }: MappedSource, signal: AbortSignal): Promise<string[]> {
-  const tables = mapping.tables.filter(({ source: table }) => table.foreignKeys.length > 0);
-  if (tables.length === 0) return [];
-  const sql = tables.map(({ source: table }) => `PRAGMA foreign_key_check(${quote(table.name)})`);
-  const rows = await runAside(source.name, { path: source.path, sql }, signal);
-  const found: string[] = [];
-  for (const [place, table] of tables.entries()) {
-    for (const key of table.source.foreignKeys) {
-      const broken = (rows[place] ?? []).filter((row) => row['fkid'] === key.id);
-      if (broken.length === 0) continue;
-      const line = `foreign key ${table.source.name}.${key.columns.join(',')}`;
-      const rowids = broken.slice(0, NAMED_MAX).map((row) => String(row['rowid']));
-      const labels = await nameRows(source, { table, key, rowids }, signal);
-      found.push(
-        ...broken.map(
-          (_, at) =>
-            `${labels[at] ?? `a row of ${table.source.name}`} (to carry it without the key: ${skipLine(line)})`,
-        ),
-      );
-    }
-  }
-  return found;
+/** What keeps rows without a parent out of the target, each in words with what would allow it. */
+export async function refusedOrphans(
+  mapped: MappedSource,
+  { target, signal }: { target: Connection | undefined; signal: AbortSignal },
+): Promise<Refusal[]> {
+  const own = await findOrphans(mapped, signal);
+  const others = target === undefined ? [] : await findTargetOrphans(mapped, target, signal);
+  const lines = [...own, ...others];
+  if (lines.length === 0) return [];
+  const total = `${lines.length >= REFUSED_LISTED_MAX ? 'at least ' : ''}${lines.length}`;
+  const rows = lines.length === 1 ? 'row' : 'rows';
+  const message = `'${mapped.source.name}' has ${total} ${rows} whose foreign key points at nothing: ${nameSome(lines)}. Correct them first.`;
+  return [{ type: 'PreconditionFailed', message, lines, whole: lines.length <= REFUSED_NAMED_MAX }];
 }
 
-async function nameRows(
-  source: Source,
-  { table, key, rowids }: { table: MappedTable; key: ForeignKey; rowids: string[] },
-  signal: AbortSignal,
-): Promise<string[]> {
-  const { storageKey, name } = table.source;
-  // A table WITHOUT ROWID names none.
-  const where = rowids.includes('null')
-    ? missing(key.columns.map(quote), key.parentColumns.map(quote), key.parent)
-    : `${quote(storageKey[0] ?? 'rowid')} IN (${rowids.join(', ')})`;
-  const own = rowids.includes('null') ? storageKey : ['rowid'];
-  const label = labelOf(name, { own, columns: key.columns, parent: key.parent });
-  const sql = `SELECT ${label} AS row FROM ${quote(name)} WHERE ${where} LIMIT ${NAMED_MAX}`;
-  const [rows = []] = await runAside(source.name, { path: source.path, sql: [sql] }, signal);
-  return rows.map(({ row }) => String(row));
+/** SQLite itself finds those of its own keys. */
+async function findOrphans({ source, mapping }: MappedSource, signal: AbortSignal): Promise<string[]> {
+  const tables = mapping.tables.filter(({ source: table }) => table.foreignKeys.length > 0);
+  if (tables.length === 0) return [];
+  const job = { path: source.path, sql: tables.map(orphansOf), rowsMax: REFUSED_LISTED_MAX };
+  const found = await runAside(source.name, job, signal);
+  return tables.flatMap((table, place) =>
+    (found[place] ?? []).map(({ id, row }) => {
+      const key = table.source.foreignKeys.find((one) => one.id === id);
+      const line = `foreign key ${table.source.name}.${key?.columns.join(',')}`;
+      return `${String(row)} (to carry it without the key: ${skipLine(line)})`;
+    }),
+  );
+}
+
+/** The rows of a table that break a key which is carried, and which one. */
+function orphansOf({ source: table }: MappedTable): string {
+  const { name, storageKey, foreignKeys } = table;
+  const label = ({ columns, parent }: ForeignKey): string =>
+    labelOf(name, { own: storageKey, columns, parent });
+  const isStoredByKey =
+    table.rowidAlias === null && table.columns.some((column) => column.name === storageKey[0]);
+  // SQLite does not say which rows of such a table they are.
+  if (isStoredByKey)
+    return foreignKeys
+      .map((key) => {
+        const where = missing(key.columns.map(quote), key.parentColumns.map(quote), key.parent);
+        return `SELECT ${key.id} AS id, ${label(key)} AS row FROM ${quote(name)} WHERE ${where}`;
+      })
+      .join(' UNION ALL ');
+  const labels = foreignKeys.map((key) => `WHEN ${key.id} THEN ${label(key)}`).join(' ');
+  const ids = foreignKeys.map(({ id }) => id).join(', ');
+  return `WITH broken (countdown_row, countdown_key) AS (SELECT rowid, fkid FROM pragma_foreign_key_check(${text(name)}))
+    SELECT countdown_key AS id, CASE countdown_key ${labels} END AS row FROM broken JOIN ${quote(name)} ON ${quote(storageKey[0] ?? '')} = countdown_row
+    WHERE countdown_key IN (${ids}) ORDER BY countdown_key, countdown_row`;
 }
 
 /** `songs rowid=4 has no parent in albums for album=9`, as an expression of SQLite. */
@@ -76,7 +84,7 @@ function missing(columns: string[], parentColumns: string[], parent: string): st
 }
 
 /** Those of keys that only the target has. Keys to tables that take no rows of the source are not looked at. */
-export async function findTargetOrphans(
+async function findTargetOrphans(
   { source, mapping }: MappedSource,
   connection: Connection,
   signal: AbortSignal,
@@ -98,13 +106,16 @@ export async function findTargetOrphans(
       columns: own.map((column) => column.name),
       parent: other.source.name,
     });
-    const sql = `SELECT ${label} AS row FROM ${quote(child.source.name)} WHERE ${missing(carried, wanted, other.source.name)} LIMIT ${NAMED_MAX}`;
-    const [rows = []] = await runAside(source.name, { path: source.path, sql: [sql], encodings }, signal);
-    found.push(
-      ...rows.map(({ row }) => `${String(row)} (foreign key ${quote(name)} of the target wants one)`),
+    const sql = `SELECT ${label} AS row FROM ${quote(child.source.name)} WHERE ${missing(carried, wanted, other.source.name)}`;
+    const [rows = []] = await runAside(
+      source.name,
+      { path: source.path, sql: [sql], encodings, rowsMax: REFUSED_LISTED_MAX },
+      signal,
     );
+    for (const { row } of rows)
+      found.push(`${String(row)} (foreign key ${quote(name)} of the target wants one)`);
   }
-  return found;
+  return found.slice(0, REFUSED_LISTED_MAX);
 }
 
 function named(table: MappedTable, targets: string[]): MappedTable['columns'] | undefined {

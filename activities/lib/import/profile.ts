@@ -1,6 +1,4 @@
 /** The look at every cell before anything is changed. */
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { PhaseContext } from '../../phase.ts';
 import { fail } from '../fail.ts';
 import type { ImportParams, MappedSource } from '../import-source.ts';
@@ -11,30 +9,37 @@ import { LOOK_ROWS, readPages, runAside } from '../sqlite.ts';
 import type { Page, Source } from '../sqlite.ts';
 import { OFFENDERS_NAMED_MAX, Offenders, offenderText } from './offenders.ts';
 import type { Offender } from './offenders.ts';
+import { REFUSED_LISTED_MAX } from './refusals.ts';
+import type { Refusal } from './refusals.ts';
 import { lengthOf } from './encoding.ts';
 import { withRehearsal } from './rehearse.ts';
 import type { Refused } from './rehearse.ts';
 
-/** Offenders that are written to the file of the run; further ones are counted. */
-const LISTED_MAX = 100_000;
 /** Cells that may be kept beside their tables. */
 export const QUARANTINED_MAX = 10_000;
 
-export type Profile = { rows: number; cells: number; quarantined: number; notes: string[] };
+export type Profile = {
+  rows: number;
+  cells: number;
+  quarantined: number;
+  notes: string[];
+  refused: Refusal[];
+};
 
 /**
- * Encodes every cell as the copy would. Throws VerificationFailed naming those that cannot be carried exactly; all of
- * them are listed in a file in the run's folder. With a target whose tables are there, rows are tried against their checks.
+ * Encodes every cell as the copy would, and says which cannot be carried exactly. `checks`: a target whose tables are
+ * there; rows are tried against their checks.
  */
 export async function profileCells(
   { source, mapping }: MappedSource,
   params: ImportParams,
-  context: PhaseContext,
-  target?: Connection,
+  { context, checks }: { context: PhaseContext; checks: Connection | undefined },
 ): Promise<Profile> {
-  const list = offenderList(params, context);
-  const offenders = new Offenders((offender) => list.add(offender));
-  const profile: Profile = { rows: 0, cells: 0, quarantined: 0, notes: [] };
+  const listed: string[] = [];
+  const offenders = new Offenders((offender) => {
+    if (listed.length < REFUSED_LISTED_MAX) listed.push(offenderText(offender));
+  });
+  const profile: Profile = { rows: 0, cells: 0, quarantined: 0, notes: [], refused: [] };
   for (const table of mapping.tables) {
     const habits = new Habits(table);
     const pages = readPages(source, table.source, {
@@ -42,7 +47,7 @@ export async function profileCells(
       rowsMax: Math.min(params.chunkRows, LOOK_ROWS),
       signal: context.signal,
     });
-    await withRehearsal(target, table, async (rehearse) => {
+    await withRehearsal(checks, table, async (rehearse) => {
       for await (const page of pages) {
         const before = offenders.total;
         const { lines, quarantined } = encodePage(source, table, page, offenders);
@@ -57,20 +62,22 @@ export async function profileCells(
     });
     profile.notes.push(...habits.notes());
   }
-  const path = await list.write();
   if (offenders.total > 0) {
     const what = offenders.total === 1 ? '1 cell' : `${offenders.total} cells`;
-    const where = path === undefined ? '' : ` All of them are listed in ${path}.`;
-    throw fail(
-      'VerificationFailed',
-      `${what} of '${params.source}' cannot be carried exactly: ${offenders.text()}. Correct them in the source, or say in the step what becomes of them; nothing was changed.${where}`,
-    );
+    profile.refused.push({
+      type: 'VerificationFailed',
+      message: `${what} of '${params.source}' cannot be carried exactly: ${offenders.text()}. Correct them in the source, or say in the step what becomes of them; nothing was changed.`,
+      lines: listed,
+      whole: offenders.total <= OFFENDERS_NAMED_MAX,
+    });
   }
   if (profile.quarantined > QUARANTINED_MAX) {
-    throw fail(
-      'VerificationFailed',
-      `${profile.quarantined} cells of '${params.source}' would go into quarantine, expected at most ${QUARANTINED_MAX}; give their columns a type that holds them.`,
-    );
+    profile.refused.push({
+      type: 'VerificationFailed',
+      message: `${profile.quarantined} cells of '${params.source}' would go into quarantine, expected at most ${QUARANTINED_MAX}; give their columns a type that holds them.`,
+      lines: [],
+      whole: true,
+    });
   }
   return profile;
 }
@@ -87,22 +94,6 @@ function refusedRow(
     found: `what ${constraint} of the target refuses`,
     expected: 'a row that it takes',
     allow: 'correct it in the source, or drop the check in the target for the time',
-  };
-}
-
-/** A file with one offender a line, made when there are more than a message names. */
-function offenderList(params: ImportParams, context: PhaseContext) {
-  const lines: string[] = [];
-  return {
-    add(offender: Offender): void {
-      if (lines.length < LISTED_MAX) lines.push(`${offenderText(offender)}\n`);
-    },
-    async write(): Promise<string | undefined> {
-      if (lines.length <= OFFENDERS_NAMED_MAX) return undefined;
-      const path = join(await context.folder(), `${params.step}-offenders.txt`);
-      await writeFile(path, lines.join(''), { mode: 0o600 });
-      return path;
-    },
   };
 }
 
