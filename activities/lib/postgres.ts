@@ -2,6 +2,7 @@
 import { Client, DatabaseError } from 'pg';
 import type { PhaseContext } from '../phase.ts';
 import { fail, failureType, messageOf } from './fail.ts';
+import { LendingSocket } from './lending-socket.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
 const CLOSE_MS = 1_000;
@@ -65,7 +66,9 @@ export async function withPostgres<T>(
     database: target.database,
     user: target.user,
     ...(password === undefined ? {} : { password }),
-    ssl: target.tls === 'disable' ? false : { rejectUnauthorized: true },
+    ...(target.tls === 'disable'
+      ? { ssl: false, stream: () => new LendingSocket() }
+      : { ssl: { rejectUnauthorized: true } }),
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     application_name: sessionName(context, name),
   });

@@ -3,6 +3,7 @@
  * taken apart as long as they are the bytes that were expected; so they are taken from the socket itself.
  */
 import type { Socket } from 'node:net';
+import { LendingSocket } from '../lending-socket.ts';
 import type { Connection } from '../postgres.ts';
 import { FRAME_BYTES, WIRE_END, WIRE_HEAD } from './wire.ts';
 
@@ -19,6 +20,8 @@ export type TargetBytes = {
 
 /** Bytes that wait to be taken, above which the socket is not read. */
 const HELD_MAX = 2 * 1024 * 1024;
+/** What is still on its way when the socket is told. */
+const SPARE_BYTES = 128 * 1024;
 const COPY_OUT_RESPONSE = 0x48;
 const COPY_DATA = 0x64;
 
@@ -50,11 +53,62 @@ function frame(sizeBytes: number): Buffer {
 
 type Wire = { stream: Socket; query(sql: string): void };
 
+/** Bytes in the order in which they came, in one piece. */
+class Held {
+  #bytes = Buffer.allocUnsafeSlow(HELD_MAX + SPARE_BYTES);
+  #from = 0;
+  #to = 0;
+
+  get length(): number {
+    return this.#to - this.#from;
+  }
+
+  /** The first of them; valid until more come. */
+  first(sizeBytes: number): Buffer {
+    return this.#bytes.subarray(this.#from, this.#from + sizeBytes);
+  }
+
+  add(data: Uint8Array): void {
+    this.#makeRoom(data.length);
+    this.#bytes.set(data, this.#to);
+    this.#to += data.length;
+  }
+
+  /** Before all that is there. */
+  putBack(data: Uint8Array): void {
+    const rest = Buffer.from(this.first(this.length));
+    this.#from = 0;
+    this.#to = 0;
+    this.add(data);
+    this.add(rest);
+  }
+
+  drop(sizeBytes: number): void {
+    this.#from += sizeBytes;
+    if (this.#from === this.#to) {
+      this.#from = 0;
+      this.#to = 0;
+    }
+  }
+
+  /** One row may be larger than all that is held as a rule. */
+  #makeRoom(sizeBytes: number): void {
+    if (this.#to + sizeBytes <= this.#bytes.length) return;
+    const bytes =
+      this.length + sizeBytes <= this.#bytes.length
+        ? this.#bytes
+        : Buffer.allocUnsafeSlow(2 * (this.length + sizeBytes));
+    this.#bytes.copy(bytes, 0, this.#from, this.#to);
+    this.#bytes = bytes;
+    this.#to = this.length;
+    this.#from = 0;
+  }
+}
+
 class CopyOut {
   readonly #sql: string;
   readonly #signal: AbortSignal;
-  #held: Buffer[] = [];
-  #heldBytes = 0;
+  readonly #held = new Held();
   #stream: Socket | undefined;
   #driver: ((data: Buffer) => void) | undefined;
   #started = false;
@@ -74,15 +128,15 @@ class CopyOut {
     this.#stream = stream;
     this.#driver = driver;
     if (driver !== undefined) stream.removeListener('data', driver);
+    if (stream instanceof LendingSocket) stream.lends = true;
     stream.on('data', this.#onData);
     stream.once('close', this.#onClose);
     connection.query(this.#sql);
   }
 
   readonly #onData = (data: Buffer): void => {
-    this.#held.push(data);
-    this.#heldBytes += data.length;
-    if (this.#heldBytes > HELD_MAX) this.#stream?.pause();
+    this.#held.add(data);
+    if (this.#held.length > HELD_MAX) this.#stream?.pause();
     this.#wake();
   };
 
@@ -120,26 +174,10 @@ class CopyOut {
     return true;
   }
 
-  #drop(sizeBytes: number): void {
-    this.#heldBytes -= sizeBytes;
-    let left = sizeBytes;
-    while (left > 0) {
-      const first = this.#held[0];
-      if (first === undefined) return;
-      if (first.length > left) {
-        this.#held[0] = first.subarray(left);
-        return;
-      }
-      left -= first.length;
-      this.#held.shift();
-    }
-  }
-
   /** The first bytes in one piece; undefined where the stream has fewer. */
   async #peek(sizeBytes: number): Promise<Buffer | undefined> {
-    while (this.#heldBytes < sizeBytes) if (!(await this.#fill())) return undefined;
-    if ((this.#held[0]?.length ?? 0) < sizeBytes) this.#held = [Buffer.concat(this.#held)];
-    return this.#held[0]?.subarray(0, sizeBytes);
+    while (this.#held.length < sizeBytes) if (!(await this.#fill())) return undefined;
+    return this.#held.first(sizeBytes);
   }
 
   /** The server's word that rows come, and the head before the first of them. Gives whether both were there. */
@@ -153,16 +191,10 @@ class CopyOut {
     const head = first.subarray(sizeBytes + FRAME_BYTES);
     const rowBytes = first.readUInt32BE(sizeBytes + 1) - (FRAME_BYTES - 1) - WIRE_HEAD.length;
     if (first[sizeBytes] !== COPY_DATA || !head.equals(WIRE_HEAD) || rowBytes < 0) return false;
-    this.#drop(first.length);
+    this.#held.drop(first.length);
     // What is left of the first message is the first row, as all others are.
-    this.#unshift(frame(rowBytes));
+    this.#held.putBack(frame(rowBytes));
     return true;
-  }
-
-  #unshift(bytes: Uint8Array): void {
-    if (bytes.length === 0) return;
-    this.#held.unshift(Buffer.from(bytes));
-    this.#heldBytes += bytes.length;
   }
 
   async takeEqual(rows: Uint8Array): Promise<boolean> {
@@ -170,17 +202,16 @@ class CopyOut {
     const expected = Buffer.from(rows.buffer, rows.byteOffset, rows.byteLength);
     let at = 0;
     while (at < expected.length) {
-      const [first] = this.#held;
-      if (first === undefined) {
+      const length = Math.min(this.#held.length, expected.length - at);
+      if (length === 0) {
         if (await this.#fill()) continue;
         return false;
       }
-      const length = Math.min(first.length, expected.length - at);
-      if (first.compare(expected, at, at + length, 0, length) !== 0) {
-        this.#unshift(expected.subarray(messageAt(expected, at), at));
+      if (this.#held.first(length).compare(expected, at, at + length) !== 0) {
+        this.#held.putBack(expected.subarray(messageAt(expected, at), at));
         return false;
       }
-      this.#drop(length);
+      this.#held.drop(length);
       at += length;
     }
     return true;
@@ -197,9 +228,9 @@ class CopyOut {
       if (isRow) count += 1;
       let left = 1 + head.readUInt32BE(1);
       while (left > 0) {
-        if (this.#heldBytes === 0) await this.#fill();
-        const taken = Math.min(left, this.#heldBytes);
-        this.#drop(taken);
+        if (this.#held.length === 0) await this.#fill();
+        const taken = Math.min(left, this.#held.length);
+        this.#held.drop(taken);
         left -= taken;
       }
     }
@@ -212,10 +243,11 @@ class CopyOut {
     const stream = this.#stream;
     if (stream === undefined || this.#driver === undefined) return;
     stream.removeListener('data', this.#onData);
+    if (stream instanceof LendingSocket) stream.lends = false;
     stream.on('data', this.#driver);
-    const held = Buffer.concat(this.#held.splice(0));
-    this.#heldBytes = 0;
-    this.#driver(held);
+    const rest = Buffer.from(this.#held.first(this.#held.length));
+    this.#held.drop(rest.length);
+    this.#driver(rest);
     stream.resume();
   }
 }
