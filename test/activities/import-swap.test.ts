@@ -40,6 +40,11 @@ test.each([
     'create function touch() returns trigger language plpgsql as $$begin return new; end$$; create trigger touched after update on songs for each row execute function touch()',
     'trigger touched on public.songs',
   ],
+  [
+    'a statistics object',
+    'create statistics pair on id, title from songs',
+    'statistics pair on public.songs',
+  ],
   ['a child', 'create table hits () inherits (songs)', 'partition public.hits'],
   [
     'an index for replication',
@@ -120,6 +125,23 @@ test('rights stay exactly as they were: default privileges add none, counters an
   } finally {
     await world.ask('drop owned by swap_reader, swap_clerk cascade; drop role swap_reader, swap_clerk');
   }
+});
+
+test('storage settings and comments of tables and columns stay', async () => {
+  await using world = await makeWorld(
+    `${OLD} alter table songs add column gone int; alter table songs set (fillfactor = 70, autovacuum_enabled = false);
+     comment on table songs is 'What it''s about'; comment on column songs.title is 'as on the cover'; comment on column songs.gone is 'not any more'`,
+  );
+  for (const phase of ['inspect', 'hold-writes', 'copy'] as const) await world.run(phase);
+  const settings = `select reloptions, obj_description(oid) as words, col_description(oid, 2) as column from pg_class where oid = 'songs'::regclass`;
+  expect(await world.ask(`select title from songs`)).toEqual([{ title: 'new' }]);
+  expect(await world.ask(settings)).toEqual([
+    {
+      reloptions: ['fillfactor=70', 'autovacuum_enabled=false'],
+      words: `What it's about`,
+      column: 'as on the cover',
+    },
+  ]);
 });
 
 test('a user who is no superuser puts new tables in the place of those of a role of his', async () => {

@@ -1,4 +1,4 @@
-/** Rights, owners and publications of a table that another one takes the place of. */
+/** Rights, owners, publications and comments of a table that another one takes the place of. */
 import type { Connection } from '../postgres.ts';
 import { quote } from '../sqlite.ts';
 import { literal } from './defaults.ts';
@@ -49,6 +49,27 @@ export async function keepRights(
   // Whoever gets a table must be able to make one where it stands.
   await connection.query(`GRANT USAGE, CREATE ON SCHEMA ${schema} TO ${role?.[0] ?? ''}`);
   await connection.query(`ALTER TABLE ${to} OWNER TO ${role?.[0] ?? ''}`);
+}
+
+/** Storage settings and comments: of the table, and of the columns that both have. */
+export async function keepSettings(
+  connection: Connection,
+  { from, to }: { from: string; to: string },
+): Promise<void> {
+  const settings = await connection.query(
+    `SELECT quote_ident(o.option_name) || ' = ' || quote_literal(o.option_value) FROM pg_class c, pg_options_to_table(c.reloptions) o WHERE c.oid = ${literal(from)}::regclass`,
+  );
+  for (const [setting] of settings) await connection.query(`ALTER TABLE ${to} SET (${setting})`);
+  const comments = await connection.query(
+    `SELECT quote_ident(a.attname), quote_literal(d.description) FROM pg_description d
+       LEFT JOIN pg_attribute a ON a.attrelid = d.objoid AND a.attnum = d.objsubid
+     WHERE d.classoid = 'pg_class'::regclass AND d.objoid = ${literal(from)}::regclass AND (d.objsubid = 0
+       OR EXISTS (SELECT 1 FROM pg_attribute n WHERE n.attrelid = ${literal(to)}::regclass AND n.attname = a.attname AND n.attnum > 0))`,
+  );
+  for (const [column, words] of comments)
+    await connection.query(
+      `COMMENT ON ${column === null ? `TABLE ${to}` : `COLUMN ${to}.${column}`} IS ${words}`,
+    );
 }
 
 /** The counter of a column keeps the rights that the old one of the same column had. */

@@ -14,7 +14,7 @@ import { pause } from '../wait.ts';
 import { literal } from './defaults.ts';
 import { forget, keep, readKept } from './places.ts';
 import type { Owner } from './places.ts';
-import { PUBLISHED, defaultRights, keepPublications, keepRights } from './rights.ts';
+import { PUBLISHED, defaultRights, keepPublications, keepRights, keepSettings } from './rights.ts';
 
 /** Attempts to get locks on tables, the pause between, and how long each waits: readers queue behind it meanwhile. */
 const SWAP_TRIES = 10;
@@ -78,6 +78,7 @@ export async function findReplaced(
      UNION SELECT 'column ' || d.objid::regclass || '.' || quote_ident(a.attname) FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.objid AND a.attnum = d.objsubid
        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_type'::regclass
          AND d.refobjid IN (SELECT unnest(ARRAY[c.reltype, t.typarray]) FROM pg_class c JOIN pg_type t ON t.oid = c.reltype WHERE c.oid = ANY (${oids}))
+     UNION SELECT 'statistics ' || quote_ident(s.stxname) || ' on ' || s.stxrelid::regclass FROM pg_statistic_ext s WHERE s.stxrelid = ANY (${oids})
      UNION SELECT 'partition ' || i.inhrelid::regclass FROM pg_inherits i WHERE i.inhparent = ANY (${oids}) OR i.inhrelid = ANY (${oids})
      ORDER BY 1 LIMIT 20`,
   );
@@ -89,7 +90,7 @@ export async function findReplaced(
   return { replaces, refused };
 }
 
-/** Puts the new tables into schema public, with the rights, owners and publications of those that they replace. */
+/** Puts the new tables into schema public, with the rights, owners, publications, settings and comments of those that they replace. */
 export async function swapIn(
   connection: Connection,
   context: PhaseContext,
@@ -106,7 +107,10 @@ export async function swapIn(
         await defaultRights(connection, to);
         continue;
       }
-      await keepRights(connection, { from: `public.${table}`, to, schema: quote(fresh) });
+      const places = { from: `public.${table}`, to };
+      // Before the owner changes, who alone may set them then.
+      await keepSettings(connection, places);
+      await keepRights(connection, { ...places, schema: quote(fresh) });
       await keepPublications(connection, owner, { target, fresh });
       await connection.query(`ALTER TABLE public.${table} SET SCHEMA ${quote(old)}`);
     }
