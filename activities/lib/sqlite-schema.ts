@@ -32,6 +32,8 @@ export type ForeignKey = {
   parentColumns: string[];
   onUpdate: string;
   onDelete: string;
+  /** It is looked at when a transaction ends. */
+  deferred: boolean;
 };
 
 export type SourceTable = {
@@ -48,8 +50,6 @@ export type SourceTable = {
   uniques: string[][];
   indexes: SourceIndex[];
   foreignKeys: ForeignKey[];
-  /** Its foreign keys are looked at when a transaction ends. */
-  deferred: boolean;
 };
 
 /** Something that is not carried. It is refused unless `skip` of the step lists it. */
@@ -195,11 +195,6 @@ function readTable(
     uniques,
     indexes,
     foreignKeys: [],
-    deferred: /(?<!\bNOT\s+)\bDEFERRABLE\s+INITIALLY\s+DEFERRED\b/i.test(
-      withoutQuoted(
-        text(all(db, `SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?`, name)[0]?.['sql']),
-      ),
-    ),
   };
 }
 
@@ -288,6 +283,7 @@ function readForeignKeys(
     table.name,
   );
   const found: ForeignKey[] = [];
+  const clauses = foreignKeyClauses(db, table.name);
   for (const group of Map.groupBy(rows, (row) => row['id']).values()) {
     const columns = group.map((row) => exact(text(row['from']), names(table)));
     const parentName = text(group[0]?.['table']);
@@ -307,16 +303,29 @@ function readForeignKeys(
       continue;
     }
     const first = group[0] ?? {};
+    const id = Number(first['id']);
     found.push({
-      id: Number(first['id']),
+      id,
       columns,
       parent: parent.name,
       parentColumns,
       onUpdate: text(first['on_update']),
       onDelete: text(first['on_delete']),
+      // The key that was written last has the first number.
+      deferred: DEFERRED.test(clauses.at(-1 - id) ?? ''),
     });
   }
   return found;
+}
+
+const DEFERRED = /(?<!\bNOT\s+)\bDEFERRABLE\s+INITIALLY\s+DEFERRED\b/i;
+
+/** What stands behind each REFERENCES of a table, in the order in which it is written. */
+function foreignKeyClauses(db: DatabaseSync, table: string): string[] {
+  const [row] = all(db, `SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?`, table);
+  return withoutQuoted(text(row?.['sql']))
+    .split(/\bREFERENCES\b/i)
+    .slice(1);
 }
 
 function isUnique(table: SourceTable, columns: string[]): boolean {

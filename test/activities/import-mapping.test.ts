@@ -265,6 +265,27 @@ test('lines that name nothing are refused', async () => {
   expect(message).toContain(`mapping names 't.x', which is no column; write TABLE.COLUMN`);
 });
 
+test('each foreign key is looked at when the source looks at it', async () => {
+  await using world = await makeImportWorld({
+    sql: `CREATE TABLE p (id INTEGER PRIMARY KEY, b INT UNIQUE);
+      CREATE TABLE c (id INTEGER PRIMARY KEY, "REFERENCES" INT REFERENCES p, late INT REFERENCES p (id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
+        never INT references p NOT DEFERRABLE INITIALLY DEFERRED, soon INT REFERENCES p DEFERRABLE /* REFERENCES DEFERRABLE INITIALLY DEFERRED */ INITIALLY IMMEDIATE,
+        b INT, other INT, FOREIGN KEY (b) REFERENCES p (b) DEFERRABLE INITIALLY DEFERRED, FOREIGN KEY (other) REFERENCES p)`,
+  });
+  for (const phase of ['inspect', 'hold-writes', 'copy'] as const) await world.run(phase);
+  const keys = await world.ask(
+    `select a.attname as column, k.condeferred as late from pg_constraint k join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1] where k.contype = 'f' order by a.attnum`,
+  );
+  expect(keys).toEqual([
+    { column: 'REFERENCES', late: false },
+    { column: 'late', late: true },
+    { column: 'never', late: false },
+    { column: 'soon', late: false },
+    { column: 'b', late: true },
+    { column: 'other', late: false },
+  ]);
+});
+
 test('defaults mean the same, and a key that is looked at late stays one', async () => {
   await using world = await makeImportWorld({
     sql: `CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT DEFAULT (datetime('now')), b DATETIME DEFAULT CURRENT_TIMESTAMP, c DATE DEFAULT (date('now')),

@@ -52,7 +52,7 @@ export function finishStatements(mapping: Mapping, schema: string): Finish[] {
         (key) =>
           `ALTER TABLE ${on} ADD FOREIGN KEY (${columnsOf(key.columns)}) REFERENCES ${quote(schema)}.${quote(key.parent)} ` +
           `(${columnsOf(key.parentColumns)}) ON UPDATE ${key.onUpdate} ON DELETE ${key.onDelete}` +
-          `${table.deferred ? ' DEFERRABLE INITIALLY DEFERRED' : ''} NOT VALID`,
+          `${key.deferred ? ' DEFERRABLE INITIALLY DEFERRED' : ''} NOT VALID`,
       ),
     ),
     ...each('validate', (table, on) => (table.foreignKeys.length === 0 ? [] : [validateStatement(on)])),
