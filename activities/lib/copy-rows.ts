@@ -8,7 +8,13 @@ import { from as copyFrom } from 'pg-copy-streams';
 import type { PhaseContext } from '../phase.ts';
 import { fail } from './fail.ts';
 import { fenced } from './fence.ts';
-import { assertReturned, dropTriggers, forgetCapture, forgetReturned } from './import/capture.ts';
+import {
+  assertReturned,
+  dropTriggers,
+  forgetCapture,
+  forgetReturned,
+  lockCaptured,
+} from './import/capture.ts';
 import { emptyExisting, finishExisting, isPrepared, prepareExisting } from './import/existing-tables.ts';
 import { Offenders } from './import/offenders.ts';
 import type { Owner } from './import/places.ts';
@@ -280,7 +286,8 @@ export async function finishTables(
 /** Takes back what this step did to the target's tables, and forgets how far it got. Gives what it did in words. */
 export async function takeBack(connection: Connection, context: PhaseContext, owner: Owner): Promise<string> {
   return await fenced(connection, context, async () => {
-    // Its lock comes first: nobody writes between the look and the drop.
+    // The lock comes first: nobody writes between the look and the drop.
+    await lockCaptured(connection, owner);
     await dropTriggers(connection, owner);
     await assertReturned(connection, owner);
     await forgetCapture(connection, owner, { returned: 'keep' });

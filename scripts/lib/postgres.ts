@@ -21,6 +21,10 @@ export type Postgres = {
   logFile: string;
   /** A connection string; by default the superuser's, for database `postgres`. */
   url(database?: string, user?: string, password?: string): string;
+  /** Ends the server at once, as a crash does; its data stay. */
+  crash(): Promise<void>;
+  /** Starts a server that crashed again, on its port. */
+  startAgain(): Promise<void>;
   /** Stops the server and removes its data. */
   stop(): Promise<void>;
 };
@@ -31,10 +35,17 @@ export type StartPostgres = {
   log?: (line: string) => void;
   /** False gives up safety at a power cut for speed, for tests; default true. */
   durable?: boolean;
+  /** Settings of the server beside its own. */
+  settings?: Record<string, string>;
 };
 
 /** Starts a server with an empty cluster. Throws with the end of its log where it does not come up. */
-export async function startPostgres({ folder, log, durable = true }: StartPostgres): Promise<Postgres> {
+export async function startPostgres({
+  folder,
+  log,
+  durable = true,
+  settings = {},
+}: StartPostgres): Promise<Postgres> {
   await mkdir(folder, { recursive: true });
   const account = await findAccount(log ?? (() => {}));
   const programs = await postgresPrograms(account);
@@ -43,20 +54,24 @@ export async function startPostgres({ folder, log, durable = true }: StartPostgr
   const logFile = join(folder, 'postgres.log');
   try {
     await initialize({ programs, account, place: place.path, password, logFile });
-    const { child, port } = await listen({
-      programs,
-      account,
-      place: place.path,
-      logFile,
-      durable,
-      password,
-    });
+    const setup = { programs, account, place: place.path, logFile, durable, settings, password };
+    const listening = await listen(setup);
+    const { port } = listening;
+    let { child } = listening;
     return {
       port,
       pid: child.pid,
       logFile,
       url: (database = 'postgres', user = 'postgres', secret = password) =>
         connectionString({ port, database, user, password: secret }),
+      async crash() {
+        child.signal('SIGQUIT');
+        await child.exited;
+      },
+      async startAgain() {
+        child = await startServer(setup, port);
+        await untilAnswers(child, setup, port);
+      },
       async stop() {
         await child.stop();
         await place.discard();
@@ -106,15 +121,14 @@ async function initialize({ programs, account, place, password, logFile }: Setup
   );
 }
 
-async function listen(setup: Setup & { durable: boolean }): Promise<{ child: Child; port: number }> {
+type Server = Setup & { durable: boolean; settings: Record<string, string> };
+
+async function listen(setup: Server): Promise<{ child: Child; port: number }> {
   for (let attempt = 1; ; attempt += 1) {
     const port = await freePort();
     const child = await startServer(setup, port);
     try {
-      await untilReady(child, {
-        timeoutMs: READY_MS,
-        check: () => answers(connectionString({ port, database: 'postgres', user: 'postgres', ...setup })),
-      });
+      await untilAnswers(child, setup, port);
       return { child, port };
     } catch (error) {
       const text = await readFile(setup.logFile, 'utf8').catch(() => '');
@@ -123,7 +137,14 @@ async function listen(setup: Setup & { durable: boolean }): Promise<{ child: Chi
   }
 }
 
-function startServer(setup: Setup & { durable: boolean }, port: number): Promise<Child> {
+async function untilAnswers(child: Child, setup: Setup, port: number): Promise<void> {
+  await untilReady(child, {
+    timeoutMs: READY_MS,
+    check: () => answers(connectionString({ port, database: 'postgres', user: 'postgres', ...setup })),
+  });
+}
+
+function startServer(setup: Server, port: number): Promise<Child> {
   const settings: Record<string, string> = {
     listen_addresses: '127.0.0.1',
     port: String(port),
@@ -132,6 +153,7 @@ function startServer(setup: Setup & { durable: boolean }, port: number): Promise
     timezone: 'UTC',
     log_timezone: 'UTC',
     ...(setup.durable ? {} : { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }),
+    ...setup.settings,
   };
   return startChild({
     name: 'PostgreSQL',

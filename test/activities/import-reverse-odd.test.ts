@@ -208,11 +208,11 @@ describe('sessions', () => {
   test('a transaction that does not end is what the message tells of', async () => {
     await using database = await makeDatabase();
     await using world = await released(ONE, { database });
-    const client = new Client({ connectionString: database.url });
+    const client = new Client({ connectionString: database.url, application_name: 'night job' });
     await client.connect();
     await client.query(`BEGIN; UPDATE t SET v = 'last' WHERE id = 1`);
     await expect(world.undo('release-writes')).rejects.toThrow(
-      /^A transaction of somebody else still writes/,
+      /^A transaction of somebody else still writes to tables of 'dst', though writes are held \(session \d+ of postgres \(night job, idle in transaction\) since [\d:]+ UTC\); end it/,
     );
     await client.query('COMMIT');
     await client.end();

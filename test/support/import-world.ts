@@ -88,7 +88,7 @@ export async function makeImportWorld(
       }),
     async run(phase, context = world.context()) {
       const result = await databaseImport[phase].run(params, context);
-      outputs[`database/${phase}`] = result.output ?? {};
+      outputs[`${params.step}/${phase}`] = result.output ?? {};
       return result;
     },
     async probe(phase, context = world.context()) {

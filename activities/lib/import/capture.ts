@@ -87,26 +87,84 @@ async function watchTable(connection: Connection, owner: Owner, { table, place }
        ${into} SELECT ${own}, sha256(convert_to(k, 'UTF8')), k FROM (SELECT ${key('each')} AS k FROM ${on} AS each) AS every ON CONFLICT DO NOTHING;
        RETURN NULL; END $do$`,
   );
-  await connection.query(
-    `CREATE TRIGGER ${TRIGGER} AFTER INSERT OR UPDATE OR DELETE ON ${on} FOR EACH ROW EXECUTE FUNCTION ${row}()`,
-  );
-  // Also rows that a replication brings, or a session that plays replica.
-  for (const each of await withPartitions(connection, on)) {
+  for (const { name, isPartition } of await treeOf(connection, on)) {
+    // A partition has the trigger of its table; a child that merely inherits has none.
+    if (!isPartition)
+      await connection.query(
+        `CREATE OR REPLACE TRIGGER ${TRIGGER} AFTER INSERT OR UPDATE OR DELETE ON ${name} FOR EACH ROW EXECUTE FUNCTION ${row}()`,
+      );
     // One partition may be emptied without its table.
     await connection.query(
-      `CREATE TRIGGER ${TRUNCATED} BEFORE TRUNCATE ON ${each} FOR EACH STATEMENT EXECUTE FUNCTION ${all}()`,
+      `CREATE OR REPLACE TRIGGER ${TRUNCATED} BEFORE TRUNCATE ON ${name} FOR EACH STATEMENT EXECUTE FUNCTION ${all}()`,
     );
-    for (const name of [TRIGGER, TRUNCATED])
-      await connection.query(`ALTER TABLE ${each} ENABLE ALWAYS TRIGGER ${name}`);
+    // Also rows that a replication brings, or a session that plays replica.
+    for (const trigger of [TRIGGER, TRUNCATED])
+      await connection.query(`ALTER TABLE ${name} ENABLE ALWAYS TRIGGER ${trigger}`);
   }
 }
 
-/** The table, and where it has partitions each of them. */
-async function withPartitions(connection: Connection, on: string): Promise<string[]> {
+/** The tables whose rows a query of these tables gives: themselves, their partitions, and what inherits from them. */
+function treeSql(tables: readonly string[]): string {
+  const list = tables.map(literal).join(', ');
+  return `tree (id, place) AS (SELECT to_regclass(place)::oid, place FROM unnest(ARRAY[${list}]) AS place
+    UNION SELECT i.inhrelid, i.inhrelid::regclass::text FROM tree JOIN pg_inherits i ON i.inhparent = tree.id)`;
+}
+
+/** The table first, so that partitions have its trigger by then. */
+async function treeOf(connection: Connection, on: string): Promise<{ name: string; isPartition: boolean }[]> {
   const rows = await connection.query(
-    `SELECT relid::regclass::text FROM pg_partition_tree(${literal(on)}::regclass)`,
+    `WITH RECURSIVE ${treeSql([on])} SELECT c.oid::regclass::text, c.relispartition FROM tree JOIN pg_class c ON c.oid = tree.id ORDER BY c.relispartition`,
   );
-  return rows.length === 0 ? [on] : rows.map(([name]) => name ?? '');
+  return rows.map(([name, isPartition]) => ({ name: name ?? '', isPartition: isPartition === 't' }));
+}
+
+/** Tables some of whose triggers are off or gone, so that nothing is known of writes to them. None where nothing is to be noted. */
+export async function blindTables(connection: Connection, owner: Owner): Promise<string[]> {
+  if ((await readKept(connection, owner, CAPTURE)).length === 0) return [];
+  const { tables } = await capturedMapping(connection, owner);
+  const places = tables.map((table) => placeOf(table));
+  const rows = await connection.query(
+    `WITH RECURSIVE ${treeSql(places)}, whole AS (
+       SELECT t.tgrelid AS id FROM pg_proc p JOIN pg_trigger t ON t.tgfoid = p.oid
+       WHERE p.pronamespace = 'countdown'::regnamespace AND starts_with(p.proname, $1) AND t.tgenabled = 'A' AND t.tgname IN ('${TRIGGER}', '${TRUNCATED}')
+       GROUP BY 1 HAVING count(*) = 2)
+     SELECT coalesce(id::regclass::text, place) FROM tree WHERE id IS NULL OR id NOT IN (SELECT id FROM whole) ORDER BY 1`,
+    [functionPrefix(owner)],
+  );
+  return rows.map(([place]) => place ?? '');
+}
+
+/**
+ * Puts triggers that somebody turned off or dropped on their tables again. Whether the source has everything is open from
+ * then on. Gives the tables.
+ */
+export async function watchAgain(
+  connection: Connection,
+  context: PhaseContext,
+  owner: Owner,
+): Promise<string[]> {
+  const blind = await blindTables(connection, owner);
+  if (blind.length === 0) return blind;
+  const { tables } = await capturedMapping(connection, owner);
+  await patiently(connection, context, async () => {
+    await forget(connection, owner, [RETURNED]);
+    for (const [place, table] of tables.entries()) await watchTable(connection, owner, { table, place });
+  });
+  return blind;
+}
+
+/** Within a transaction: nobody else reads or writes the tables from now on. Throws UndoFailed where writes to one were not noted. */
+export async function lockCaptured(connection: Connection, owner: Owner): Promise<void> {
+  if ((await readKept(connection, owner, CAPTURE)).length === 0) return;
+  const { tables } = await capturedMapping(connection, owner);
+  const places = tables.map((table) => placeOf(table));
+  await connection.query(`LOCK TABLE ${places.join(', ')} IN ACCESS EXCLUSIVE MODE`);
+  const blind = await blindTables(connection, owner);
+  if (blind.length > 0)
+    throw fail(
+      'UndoFailed',
+      `Triggers of ${blind.join(', ')} in '${connection.name}' are off or gone, so that writes to it may be noted nowhere; try again while the source is held: they are put on again, and every cell is compared.`,
+    );
 }
 
 function functionName(owner: Owner, place: number, what: 'row' | 'all'): string {

@@ -8,12 +8,13 @@ import { fail, failureType, messageOf } from '../fail.ts';
 import { fenced, takeOver } from '../fence.ts';
 import { digestSource, openApproved, openImportSwitch } from '../import-source.ts';
 import type { ImportParams } from '../import-source.ts';
-import { sqlState, withPostgres } from '../postgres.ts';
+import { withPostgres } from '../postgres.ts';
 import type { Connection } from '../postgres.ts';
 import { openSource } from '../sqlite.ts';
 import { compareRows } from '../verify-import.ts';
 import {
   assertReturned,
+  blindTables,
   captureState,
   capturedCount,
   capturedMapping,
@@ -22,6 +23,7 @@ import {
   forgetCapture,
   returnedDigest,
   startCapture,
+  watchAgain,
   watchedTables,
 } from './capture.ts';
 import { carryBack } from './carry-back.ts';
@@ -29,6 +31,7 @@ import { makeImportTables } from './places.ts';
 import type { Owner } from './places.ts';
 import { placeOf } from './statements.ts';
 import { patiently } from './swap.ts';
+import { lockWriters } from './writers.ts';
 
 function ownerOf(params: ImportParams, context: PhaseContext): Owner {
   return { run: context.run, step: params.step };
@@ -128,6 +131,7 @@ async function comeBack(
   context: PhaseContext,
   { connection, owner }: { connection: Connection; owner: Owner },
 ): Promise<PhaseResult> {
+  const blind = await watchAgain(connection, context, owner);
   const noted = await capturedCount(connection, owner);
   if (noted === 0 && (await returnedDigest(connection, owner)) !== undefined)
     return { verdict: 'pass', summary: 'all was carried back already' };
@@ -137,15 +141,10 @@ async function comeBack(
   await connection.query('SET row_security = off');
   await connection.query('SET idle_in_transaction_session_timeout = 0');
   return await fenced(connection, context, async () => {
-    const tables = mapping.tables.map((table) => placeOf(table)).join(', ');
-    await connection.query(`LOCK TABLE ${tables} IN SHARE MODE`).catch((error: unknown) => {
-      if (sqlState(error) !== '55P03') throw error;
-      throw fail(
-        'Unreachable',
-        `A transaction of somebody else still writes to tables of '${connection.name}', though writes are held; end it, also one that was prepared, then try again.`,
-        error,
-      );
-    });
+    await lockWriters(
+      connection,
+      mapping.tables.map((table) => placeOf(table)),
+    );
     const { rows, added, changed, removed } = await carryBack({
       connection,
       context,
@@ -162,7 +161,7 @@ async function comeBack(
       const named = found.differences.slice(0, DIFFERENCES_NAMED_MAX).join('; ');
       throw fail(
         'UndoFailed',
-        `'${params.source}' has the ${rows} rows that were written to '${params.target}', but ${found.differencesTotal} cells or rows differ: ${named.slice(0, 2_000)}. Writes stay held; make both equal, then try again.`,
+        `'${params.source}' has the ${rows} rows that were written to '${params.target}', but ${found.differencesTotal} cells or rows differ: ${named.slice(0, 2_000)}.${blindWords(blind)} Writes stay held; make both equal, then try again.`,
       );
     }
     await closeCapture(connection, owner, await digestSource(params, context));
@@ -171,6 +170,12 @@ async function comeBack(
       summary: `${rows} rows carried back (${added} new, ${changed} changed, ${removed} removed), ${found.cellsCompared} cells equal on both sides`,
     };
   });
+}
+
+/** Why rows may differ that nobody noted. */
+function blindWords(blind: readonly string[]): string {
+  if (blind.length === 0) return '';
+  return ` Triggers of ${blind.join(', ')} were off or gone, so that writes were not noted; they are on again, and a row that is written once more comes back.`;
 }
 
 /** A cell that the source made something else of: its column turned a text into a number, say. */
@@ -220,7 +225,7 @@ async function readOwed(connection: Connection, owner: Owner) {
 
 /**
  * Before what comes after `release-writes` is taken back. Rows that were written after all was carried back are carried
- * too, and where a person carried all by hand every cell is compared. `isHeld`: nobody writes to the source.
+ * too, and where a person carried all by hand, or somebody turned the triggers off, every cell is compared. `isHeld`: nobody writes to the source.
  *
  * @throws UndoFailed where going back would lose writes that the target took; see `assertReturned`
  */
@@ -234,7 +239,9 @@ export async function settleOwed(
     const { state, noted } = await readOwed(connection, owner);
     const isLate = state === 'returned' && noted > 0;
     const isByHand = state === 'open' && noted === 0;
-    if (isHeld && (isLate || isByHand)) await comeBack(params, context, { connection, owner });
+    const isBlind = (await blindTables(connection, owner)).length > 0;
+    if (isHeld && (isLate || isByHand || (isBlind && state === 'returned')))
+      await comeBack(params, context, { connection, owner });
     await assertReturned(connection, owner);
   });
 }

@@ -241,6 +241,8 @@ export class TableBack {
   }
 
   #notTaken(key: Record<string, unknown>, error: unknown): never {
+    // A full disk, say: no other row would fare better.
+    if (!isOfRow(error)) throw error;
     const label = Object.entries(key)
       .map(([name, cell]) => `${name}=${cell instanceof Uint8Array ? plainCell(cell) : String(cell)}`)
       .join(' ');
@@ -250,6 +252,18 @@ export class TableBack {
       error,
     );
   }
+}
+
+/** SQLite's codes for a row that it refuses: a constraint, a datatype, a size. */
+const OF_ROW = [18, 19, 20];
+
+function isOfRow(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    'errcode' in error &&
+    typeof error.errcode === 'number' &&
+    OF_ROW.includes(error.errcode & 0xff)
+  );
 }
 
 /** Text in a column of bytes by its bytes: it need not be valid as text. */
