@@ -15,10 +15,10 @@ import type { ByHand, Json } from './plan.ts';
 import { type DraftPhase, type PlanInput, type Procedure, callOf, targetOf } from './procedure.ts';
 import { durationSchema, exact, lineSchema, nameSchema } from './schema.ts';
 
-const REVISION = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
+const REVISION = /^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$/;
 const revisionSchema = z
   .string('a revision in quotes')
-  .regex(REVISION, "a revision, as in '0007': letters, digits, dots, hyphens and underscores");
+  .regex(REVISION, "a revision, as in '0007': letters, digits, dots, hyphens, underscores and @");
 
 /** A column or table as SQL writes it without quotes. */
 const PLAIN = /^[a-z_][a-z0-9_]{0,62}$/;
@@ -77,7 +77,9 @@ const backfillSchema = exact({
 const params = exact({
   target: nameSchema.describe('Target of kind postgres.'),
   source: nameSchema.describe('Target of kind migrations.'),
-  to: revisionSchema.exactOptional().describe('Default: the last one.'),
+  to: revisionSchema
+    .exactOptional()
+    .describe('Default: the last one. Of Alembic also a branch, as in billing@head, or heads.'),
   baseline: revisionSchema
     .exactOptional()
     .describe('Of a folder: this migration and those before it stand already, whoever applied them.'),

@@ -100,7 +100,7 @@ test(
     const other = { revision: 'd4e5f6a1b2c3', down: 'a1b2c3d4e5f6', up: ['pass'], back: ['pass'] };
     await using world = await makeWorld([REVISIONS[0]!, REVISIONS[1]!, other]);
     expect((await failureOf(world.run('inspect'))).message).toMatch(
-      /^'files' has 2 heads \(\w{12}, \w{12}\), expected one; merge them with alembic merge, or name one with to \(MultipleHeads\)\.$/,
+      /^'files' has 2 heads \(\w{12}, \w{12}\), expected one; merge them with alembic merge, or name one with to, or write to: heads \(MultipleHeads\)\.$/,
     );
     world.params.to = 'd4e5f6a1b2c3';
     expect(await world.run('inspect')).toMatchObject({

@@ -95,6 +95,64 @@ test(
   TEST_MS,
 );
 
+/** Two branches with roots of their own, as two packages of one application have them; the second needs the first. */
+const TWO_ROOTS = [
+  table('aa_orders', 'zz_orders'),
+  table('mm_bills', 'bb_bills', { needs: ['aa_orders'] }),
+  table('bb_bills', null, { label: 'bills', needs: ['shop'] }),
+  table('zz_orders', null, { label: 'shop' }),
+];
+
+test(
+  'branches with roots of their own are applied in the order in which they depend on each other, and taken back to where they were',
+  async () => {
+    await using world = await makeWorld(TWO_ROOTS);
+    await world.alembic('upgrade', 'zz_orders');
+    const before = await world.print();
+    expect(await world.run('inspect')).toMatchObject({
+      verdict: 'pass',
+      output: { revisionBefore: 'zz_orders', revision: 'mm_bills' },
+    });
+    expect(world.outputs['schema/inspect']?.['pending']).toHaveLength(3);
+    expect(await world.run('apply')).toMatchObject({ verdict: 'pass', output: { applied: 3 } });
+    expect(await world.heads()).toEqual(['mm_bills']);
+    expect(await world.run('verify')).toMatchObject({ verdict: 'pass' });
+    await world.undo('apply');
+    expect(await world.heads()).toEqual(['zz_orders']);
+    expect(await world.print()).toEqual(before);
+  },
+  TEST_MS,
+);
+
+test(
+  'it goes to what Alembic itself would understand: a label, the beginning of a revision, all heads',
+  async () => {
+    const revisions = [
+      table('base1', null),
+      table('mine1', 'base1'),
+      table('yours1', 'base1', { label: 'yours' }),
+    ];
+    await using world = await makeWorld(revisions, { params: { to: 'yours@head' } });
+    const pending = async (to: string): Promise<unknown> => {
+      world.params.to = to;
+      return (await world.run('inspect')).output?.['pending'];
+    };
+    expect((await failureOf(pending('nobody@head'))).message).toBe(
+      "'files' has no revision for nobody@head, expected one; correct to, or look at alembic history (UnknownRevision).",
+    );
+    expect(await pending('yours@head')).toEqual(['base1', 'yours1']);
+    await world.alembic('upgrade', 'mine1');
+    expect(await pending('min')).toEqual([]);
+    expect(await pending('heads')).toEqual(['yours1']);
+    await world.run('apply');
+    expect(await world.heads()).toEqual(['mine1', 'yours1']);
+    expect(await world.run('verify')).toMatchObject({ verdict: 'pass' });
+    await world.undo('apply');
+    expect(await world.heads()).toEqual(['mine1']);
+  },
+  TEST_MS,
+);
+
 test(
   'a revision that was edited after it was tried is refused',
   async () => {

@@ -48,17 +48,20 @@ export type Revision = {
   /** Several for a merge. */
   down: string | string[] | null;
   label?: string;
+  /** Revisions or labels of other branches. */
+  needs?: string[];
   up: string[];
   back: string[];
 };
 
-const python = ({ revision, down, label, up, back }: Revision): string => `"""${revision}"""
+const python = ({ revision, down, label, needs = [], up, back }: Revision): string => `"""${revision}"""
 from alembic import op
 import sqlalchemy as sa
 
 revision = "${revision}"
 down_revision = ${down === null ? 'None' : Array.isArray(down) ? `(${down.map((one) => `"${one}"`).join(', ')})` : `"${down}"`}
 branch_labels = ${label === undefined ? 'None' : `("${label}",)`}
+depends_on = ${needs.length === 0 ? 'None' : `(${needs.map((one) => `"${one}"`).join(', ')},)`}
 
 def upgrade():
 ${up.map((line) => `    ${line}`).join('\n')}

@@ -14,8 +14,10 @@ import { stateTable } from './program-state.ts';
 type AlembicSource = Extract<MigrationsTarget['source'], { is: 'alembic' }>;
 type Start = (...args: string[]) => Promise<CommandEnd>;
 
-/** Parents of each revision, the newest first. */
-type Graph = ReadonlyMap<string, readonly string[]>;
+/** What must be applied before a revision: its parents, and others that it depends on. */
+type Below = { parents: string[]; needs: string[] };
+/** The newest first. */
+type Graph = ReadonlyMap<string, Below>;
 
 export function openAlembic(
   alembic: Start,
@@ -24,19 +26,16 @@ export function openAlembic(
   connection: Connection,
 ): Program {
   /** Its files stay as they are meanwhile, so they are read once. */
-  let files: Promise<{ heads: string[]; graph: Graph }> | undefined;
+  let files: ReturnType<typeof readRevisions> | undefined;
   const read = () => (files ??= readRevisions(alembic, params));
-  const parentsOf = async (revision: string): Promise<readonly string[]> =>
-    (await read()).graph.get(revision) ?? [];
+  const belowOf = async (revision: string): Promise<Below> =>
+    (await read()).graph.get(revision) ?? { parents: [], needs: [] };
   const current = () => currentOf(connection, source.state[0] ?? 'alembic_version');
   return {
     async standing() {
-      const { heads, graph } = await read();
+      const { wanted, graph } = await read();
       const at = await current();
-      return {
-        revision: at.join(',') || null,
-        pending: pendingOf(graph, { at, to: params.to ?? heads[0], name: params.source }),
-      };
+      return { revision: at.join(',') || null, pending: pendingOf(graph, { at, wanted, params }) };
     },
     where: async () => (await current()).join(',') || null,
     async stateAfter(state, revision) {
@@ -49,13 +48,14 @@ export function openAlembic(
     ask: () => alembic('current'),
     up: (revision) => alembic('upgrade', revision),
     async down(revision, to) {
-      const [parent = BASE] = await parentsOf(revision);
-      const at = await current();
-      // Beside other heads it must say which of them goes back.
-      return await alembic('downgrade', at.length > 1 && to !== null ? `${revision}@${parent}` : parent);
+      const { parents, needs } = await belowOf(revision);
+      const [parent = BASE] = parents;
+      // Beside other heads, or above another root, it must say which of them goes back.
+      const others = needs.length > 0 || (await current()).length > 1;
+      return await alembic('downgrade', others && to !== null ? `${revision}@${parent}` : parent);
     },
     async sql(direction, revision) {
-      const [parent = BASE] = await parentsOf(revision);
+      const [parent = BASE] = (await belowOf(revision)).parents;
       const range = direction === 'upgrade' ? `${parent}:${revision}` : `${revision}:${parent}`;
       const done = await alembic(direction, range, '--sql');
       if (done.end !== 'exit' || done.code !== 0 || done.stdout.startsWith(CUT_MARK)) return undefined;
@@ -63,6 +63,9 @@ export function openAlembic(
     },
   };
 }
+
+/** Every head that there is. */
+const HEADS = 'heads';
 
 /** What stands behind the line that names the revision: before a merge come those of the other branch. */
 function ownPart(stdout: string, direction: 'upgrade' | 'downgrade', revision: string): string {
@@ -75,15 +78,41 @@ function ownPart(stdout: string, direction: 'upgrade' | 'downgrade', revision: s
   return `${isOpen ? 'BEGIN;\n' : ''}${stdout.slice(own.index)}`;
 }
 
-async function readRevisions(alembic: Start, { source, to }: MigrateParams) {
-  const heads = linesOf(mustPass(await alembic('heads'), `'${source}' heads`));
+/** The revisions to which it goes, and all that there are. */
+async function readRevisions(
+  alembic: Start,
+  { source, to }: MigrateParams,
+): Promise<{ wanted: string[]; graph: Graph }> {
+  const graph = graphOf(mustPass(await alembic('history', '--verbose'), `'${source}' history`));
+  for (const below of graph.values()) {
+    const needs: string[] = [];
+    // A revision may depend on the label of a branch.
+    for (const name of below.needs)
+      needs.push(...(graph.has(name) ? [name] : await resolve(alembic, source, name)));
+    below.needs = needs;
+  }
+  if (to !== undefined && graph.has(to)) return { wanted: [to], graph };
+  if (to !== undefined && to !== HEADS) return { wanted: await resolve(alembic, source, to), graph };
+  // Those that another one depends on are no heads any more for the database.
+  const heads = linesOf(mustPass(await alembic('heads', '--resolve-dependencies'), `'${source}' heads`));
   if (heads.length > 1 && to === undefined) {
     refuse(
       'MultipleHeads',
-      `'${source}' has ${heads.length} heads (${heads.join(', ')}), expected one; merge them with alembic merge, or name one with to`,
+      `'${source}' has ${heads.length} heads (${heads.join(', ')}), expected one; merge them with alembic merge, or name one with to, or write to: heads`,
     );
   }
-  return { heads, graph: graphOf(mustPass(await alembic('history'), `'${source}' history`)) };
+  return { wanted: heads, graph };
+}
+
+/** A name as Alembic itself reads it: the beginning of a revision, `head`, the label of a branch with `@head`. */
+async function resolve(alembic: Start, source: string, to: string): Promise<string[]> {
+  const done = await alembic('show', to);
+  const found = done.end === 'exit' && done.code === 0 ? [...graphOf(done.stdout).keys()] : [];
+  if (found.length === 1) return found;
+  return refuse(
+    'UnknownRevision',
+    `'${source}' has ${found.length === 0 ? 'no revision' : `${found.length} revisions`} for ${to}, expected one; correct to, or look at alembic history`,
+  );
 }
 
 /** The first word of each line that a list of revisions has: `ae1027a6acf (head)`. */
@@ -91,13 +120,17 @@ function linesOf(stdout: string): string[] {
   return stdout.split('\n').flatMap((line) => /^([\w.-]+)(?:\s|$)/.exec(line)?.[1] ?? []);
 }
 
-/** From lines as `1975ea83b712, 0f1e2d3c4b5a -> ae1027a6acf (head) (mergepoint), add genre`. */
+/** From entries that begin `Rev: ae1027a6acf (head)`, with lines `Parent: 1975ea83b712` and `Also depends on: …` under it. */
 function graphOf(stdout: string): Graph {
-  const graph = new Map<string, string[]>();
+  const graph = new Map<string, Below>();
+  let last: Below | undefined;
   for (const line of stdout.split('\n')) {
-    const [, parents = '', revision] = /^(\S+(?:, \S+)*) -> ([\w.-]+)/.exec(line) ?? [];
-    if (revision === undefined) continue;
-    graph.set(revision, parents === '<base>' ? [] : parents.split(', '));
+    const [, word, names = ''] = /^(Rev|Parent|Merges|Also depends on): (.+?)\r?$/.exec(line) ?? [];
+    if (word === 'Rev') {
+      last = { parents: [], needs: [] };
+      graph.set(names.replace(/ .*/, ''), last);
+    } else if (word !== undefined && names !== '<base>')
+      last?.[word === 'Also depends on' ? 'needs' : 'parents'].push(...names.split(', '));
   }
   return graph;
 }
@@ -109,27 +142,28 @@ function ancestorsOf(graph: Graph, revisions: readonly string[]): Set<string> {
   for (let one = left.pop(); one !== undefined; one = left.pop()) {
     if (found.has(one)) continue;
     found.add(one);
-    left.push(...(graph.get(one) ?? []));
+    const below = graph.get(one);
+    left.push(...(below?.parents ?? []), ...(below?.needs ?? []));
   }
   return found;
 }
 
-/** All below `to` that the database has not, the oldest first. */
+/** All up to the wanted ones that the database has not, the oldest first. */
 function pendingOf(
   graph: Graph,
-  { at, to, name }: { at: readonly string[]; to: string | undefined; name: string },
+  { at, wanted, params }: { at: readonly string[]; wanted: readonly string[]; params: MigrateParams },
 ): string[] {
-  const wanted = to ?? at.join(',');
-  if (at.join(',') === wanted) return [];
   const applied = ancestorsOf(graph, at);
-  if (!graph.has(wanted) || applied.has(wanted) || at.some((one) => !graph.has(one))) {
+  const needed = ancestorsOf(graph, wanted);
+  const pending = [...graph.keys()].filter((one) => needed.has(one) && !applied.has(one)).toReversed();
+  const isThere = wanted.length === 0 || wanted.some((one) => at.includes(one));
+  if (at.some((one) => !graph.has(one)) || (pending.length === 0 && !isThere)) {
     return refuse(
       'UnknownRevision',
-      `'${name}' knows no way from ${at.join(', ') || 'the empty database'} to ${to ?? 'its head'}, expected a revision above the one of the database; correct to, or look at alembic history`,
+      `'${params.source}' knows no way from ${at.join(', ') || 'the empty database'} to ${params.to ?? 'its head'}, expected a revision above the one of the database; correct to, or look at alembic history`,
     );
   }
-  const needed = ancestorsOf(graph, [wanted]);
-  return [...graph.keys()].filter((one) => needed.has(one) && !applied.has(one)).toReversed();
+  return pending;
 }
 
 /** The rows of its own table, sorted. None where it is not there yet. */
