@@ -40,20 +40,33 @@ test(
     const applying = world.run('apply');
     // An application of its own, which knows nothing of the canary.
     await using app = await world.session('app');
-    const waitsMs: number[] = [];
+    await using idle = await world.session('idle');
+    const timed = async (session: typeof app, sql: string): Promise<number> => {
+      const startedAt = performance.now();
+      await session.query(sql);
+      return performance.now() - startedAt;
+    };
+    let longestMs = 0;
+    // For how long the machine itself keeps a query that needs no table.
+    let stallMs = 0;
     const heldUntil = performance.now() + HELD_MS;
     while (performance.now() < heldUntil) {
-      const startedAt = performance.now();
-      await app.query('SELECT title FROM songs LIMIT 1');
-      waitsMs.push(performance.now() - startedAt);
+      const [waited, stalled] = await Promise.all([
+        timed(app, 'SELECT title FROM songs LIMIT 1'),
+        timed(idle, 'SELECT 1'),
+      ]);
+      longestMs = Math.max(longestMs, waited);
+      stallMs = Math.max(stallMs, stalled);
     }
     await reports.query('COMMIT');
     const { output, summary } = await applying;
-    // The lock timeout is 200 ms; the rest is for a machine that does other things.
-    expect(Math.max(...waitsMs)).toBeGreaterThan(50);
-    expect(Math.max(...waitsMs)).toBeLessThan(200 + 300);
+    // The lock timeout is 200 ms; the rest is for a machine that does other things, and stands still now and then.
+    const waitMaxMs = 200 + 300 + 2 * stallMs;
+    expect(waitMaxMs).toBeLessThan(HELD_MS);
+    expect(longestMs).toBeGreaterThan(50);
+    expect(longestMs).toBeLessThan(waitMaxMs);
     expect(Number(output?.['downtimeMs'])).toBeGreaterThan(50);
-    expect(Number(output?.['downtimeMs'])).toBeLessThan(200 + 300);
+    expect(Number(output?.['downtimeMs'])).toBeLessThan(waitMaxMs);
     expect(Number(output?.['canaryQueries'])).toBeGreaterThan(10);
     expect(Number(output?.['lockTriesUsed'])).toBeGreaterThan(2);
     expect(Number(output?.['lockWaitMs'])).toBeGreaterThan(100);
