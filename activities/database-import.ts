@@ -20,7 +20,7 @@ import { takeOver } from './lib/fence.ts';
 import { assertReturned } from './lib/import/capture.ts';
 import { inspectImport } from './lib/import/inspect.ts';
 import { makeImportTables } from './lib/import/places.ts';
-import { digestReturned, endCapture, releaseWrites, settleOwed } from './lib/import/release.ts';
+import { digestReturned, endCapture, releaseWrites, settleOwed, writtenSince } from './lib/import/release.ts';
 import { digestSource, markSource, openApproved, openImportSwitch } from './lib/import-source.ts';
 import type { ImportParams } from './lib/import-source.ts';
 import { withPostgres } from './lib/postgres.ts';
@@ -88,11 +88,17 @@ const holdWrites: PhaseActivities<ImportParams> = {
     const held = returned ?? before;
     const known = value !== client.source && typeof held === 'string' ? held : undefined;
     const after = known === undefined ? undefined : await digestOrReason(params, context);
+    const late = value === client.source ? [] : await writtenSince(params, context);
     await client.set({
       to: client.source,
       from: [client.sourceHeld, client.targetHeld],
       otherwise: 'UndoFailed',
     });
+    if (late.length > 0)
+      return {
+        verdict: 'fail',
+        summary: `${late.join(', ')} of '${params.target}' took rows after all was carried back and emptied; writes go to '${params.source}' again; carry them over by hand, and find what writes beside the application.`,
+      };
     const then = returned === undefined ? 'when they were held' : 'when all was carried back';
     if (after === undefined || after === known) {
       return {

@@ -1,7 +1,8 @@
 /** Reverse capture of statements that are hard to note, and of those that get past its triggers. */
 import { describe, expect, test } from 'vitest';
+import { beforeQuery } from '../support/before-query.ts';
 import type { ImportWorld } from '../support/import-world.ts';
-import { released, rowsOf, takeBack } from '../support/reverse-world.ts';
+import { released, rowsOf, takeBack, waitForRow } from '../support/reverse-world.ts';
 
 describe('statements', () => {
   const CASES: [string, string, unknown[][]][] = [
@@ -126,6 +127,83 @@ describe('statements', () => {
     await takeBack(world);
     expect(rowsOf(world).at(-1)).toEqual([12, 'n']);
   });
+});
+
+const EXISTING = { target: 'CREATE TABLE t (id bigint PRIMARY KEY, v text UNIQUE)', skip: ['counter t.id'] };
+
+describe('what the source has no place for', () => {
+  test('is named by inspect, unless the step leaves it behind', async () => {
+    const more = {
+      target:
+        'CREATE TABLE t (id bigint PRIMARY KEY, v text UNIQUE, nick text, up text GENERATED ALWAYS AS (upper(v)) STORED)',
+    };
+    await expect(released({ ...EXISTING, ...more })).rejects.toThrow(
+      /column "t"\."nick" of the target, which the source does not have, so that what is written there could not come back; drop it, leave it behind \(skip: \[column t\.nick\]\), or go without reverseCapture/,
+    );
+    await using world = await released({ ...more, skip: ['counter t.id', 'column t.nick'] });
+    await world.ask(`UPDATE t SET nick = 'x', v = 'y' WHERE id = 1`);
+    await takeBack(world);
+    expect(rowsOf(world)[0]).toEqual([1, 'y']);
+  });
+
+  test('is named by the way back where the column came later, and nothing is lost', async () => {
+    await using world = await released();
+    await world.ask(
+      `ALTER TABLE t ADD nick text, ADD empty text; UPDATE t SET nick = 'x', v = 'y' WHERE id = 1`,
+    );
+    await expect(world.undo('release-writes')).rejects.toThrow(
+      /^The source has no column for what "t"\."nick" of 'dst' holds, so that it would be lost; 'src' is as it was, and writes stay held\. Keep it elsewhere/,
+    );
+    expect(rowsOf(world)[0]).toEqual([1, 'a']);
+    await world.ask(`CREATE TABLE nicks AS SELECT id, nick FROM t; ALTER TABLE t DROP nick`);
+    await takeBack(world);
+    expect(rowsOf(world)[0]).toEqual([1, 'y']);
+  });
+
+  test('in other tables that refer to the rows stays: they are not taken along', async () => {
+    await using world = await released({
+      ...EXISTING,
+      target: `${EXISTING.target}; CREATE TABLE plays (song bigint REFERENCES t (id) ON DELETE CASCADE)`,
+    });
+    await world.ask(`INSERT INTO plays VALUES (1), (NULL)`);
+    for (const phase of ['release-writes', 'switch'] as const) await world.undo(phase);
+    await expect(world.undo('copy')).rejects.toThrow(
+      /^Table public\.plays of 'dst' has rows that refer to rows that would be taken out/,
+    );
+    expect(await world.ask('SELECT song FROM plays')).toHaveLength(2);
+    await world.ask('DELETE FROM plays WHERE song = 1');
+    await takeBack(world);
+  });
+
+  test('is a table whose rows no crash survives: inspect refuses it', async () => {
+    await expect(
+      released({ ...EXISTING, target: 'CREATE UNLOGGED TABLE t (id bigint PRIMARY KEY, v text UNIQUE)' }),
+    ).rejects.toThrow(
+      /table "t" of the target, which is unlogged, so that a crash .*; SET LOGGED, or go without/,
+    );
+  });
+});
+
+test('a write that waited until its table was emptied is told of, when writes go to the source again', async () => {
+  await using world = await released(EXISTING);
+  let late: Promise<unknown> | undefined;
+  using _ = beforeQuery(
+    (sql) => late === undefined && sql.startsWith('TRUNCATE'),
+    async () => {
+      late = world.ask(`INSERT INTO t VALUES (9, 'late')`);
+      await waitForRow(world, `SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 't'::regclass`);
+    },
+  );
+  for (const phase of ['release-writes', 'switch', 'copy'] as const)
+    expect(await world.undo(phase)).toMatchObject({ verdict: 'pass' });
+  await late;
+  expect(await world.undo('hold-writes')).toMatchObject({
+    verdict: 'fail',
+    summary: expect.stringMatching(
+      /^public\."t" of 'dst' took rows after all was carried back and emptied; writes go to 'src' again/,
+    ),
+  });
+  expect(world.switchServer.value).toBe('sqlite');
 });
 
 async function backTo(world: ImportWorld): Promise<void> {

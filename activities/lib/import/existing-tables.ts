@@ -6,7 +6,7 @@ import type { PhaseContext } from '../../phase.ts';
 import { fail } from '../fail.ts';
 import { fenced } from '../fence.ts';
 import type { Mapping } from '../mapping.ts';
-import type { Connection } from '../postgres.ts';
+import type { Connection, Rows } from '../postgres.ts';
 import { quote } from '../sqlite.ts';
 import { literal } from './defaults.ts';
 import { forget, keep, readKept } from './places.ts';
@@ -17,6 +17,7 @@ import type { Finish } from './statements.ts';
 const PREPARED = 'prepared';
 const FOREIGN = 'foreign';
 const COUNTER = 'counter';
+const EMPTIED = 'emptied';
 
 /** Whether the tables were prepared for this step. */
 export async function isPrepared(connection: Connection, owner: Owner): Promise<boolean> {
@@ -31,6 +32,7 @@ export async function prepareExisting(
 ): Promise<void> {
   if (await isPrepared(connection, owner)) return;
   await fenced(connection, context, async () => {
+    await forget(connection, owner, [EMPTIED]);
     for (const table of mapping.tables) {
       const on = placeOf(table);
       await connection.query(`LOCK TABLE ${on} IN SHARE ROW EXCLUSIVE MODE`);
@@ -143,11 +145,13 @@ export async function emptyExisting(connection: Connection, owner: Owner): Promi
   const foreign = await readKept(connection, owner, FOREIGN);
   for (const { value } of foreign) await connection.query(altered(value, 'DROP CONSTRAINT IF EXISTS'));
   const regclasses = places.map((place) => `${literal(place)}::regclass`).join(', ');
-  const [outside] = await connection.query(
-    `SELECT EXISTS (SELECT 1 FROM pg_constraint WHERE contype = 'f' AND confrelid IN (${regclasses}) AND conrelid NOT IN (${regclasses}))`,
+  const outside = await connection.query(
+    `SELECT k.conrelid::regclass::text, (SELECT string_agg(quote_ident(a.attname) || ' IS NOT NULL', ' AND ') FROM pg_attribute a WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey))
+     FROM pg_constraint k WHERE k.contype = 'f' AND k.confrelid IN (${regclasses}) AND k.conrelid NOT IN (${regclasses})`,
   );
+  await refuseReferring(connection, outside);
   // Others that refer to a table may not let it be truncated; its rows are all ours.
-  if (outside?.[0] === 't') for (const place of places) await connection.query(`DELETE FROM ${place}`);
+  if (outside.length > 0) for (const place of places) await connection.query(`DELETE FROM ${place}`);
   else await connection.query(`TRUNCATE ${places.join(', ')}`);
   for (const { value } of foreign) await connection.query(value);
   for (const { item, value } of await readKept(connection, owner, COUNTER)) {
@@ -156,5 +160,30 @@ export async function emptyExisting(connection: Connection, owner: Owner): Promi
     await connection.query(`SELECT setval(${literal(item)}, ${BigInt(last)}, ${called})`);
   }
   await forget(connection, owner, [PREPARED, FOREIGN, COUNTER]);
+  for (const place of places) await keep(connection, owner, { kind: EMPTIED, item: place, value: '' });
   return tables.length;
+}
+
+/** Rows of other tables came after the copy, since nothing was there that they could refer to: a cascade would take them along. */
+async function refuseReferring(connection: Connection, outside: Rows): Promise<void> {
+  for (const [on, refers] of outside) {
+    const [any] = await connection.query(`SELECT EXISTS (SELECT 1 FROM ${on} WHERE ${refers})`);
+    if (any?.[0] === 't')
+      throw fail(
+        'UndoFailed',
+        `Table ${on} of '${connection.name}' has rows that refer to rows that would be taken out, expected none; keep them elsewhere and delete them, then try again.`,
+      );
+  }
+}
+
+/** Tables that were emptied and have rows again: somebody writes to them beside the application. */
+export async function emptiedWithRows(connection: Connection, owner: Owner): Promise<string[]> {
+  const found: string[] = [];
+  for (const { item } of await readKept(connection, owner, EMPTIED)) {
+    const [there] = await connection.query(`SELECT to_regclass(${literal(item)})`);
+    if (there?.[0] === null) continue;
+    const [any] = await connection.query(`SELECT EXISTS (SELECT 1 FROM ${item})`);
+    if (any?.[0] === 't') found.push(item);
+  }
+  return found;
 }

@@ -16,7 +16,7 @@ import { refusedOrphans } from './orphans.ts';
 import { checkIntegrity, profileCells } from './profile.ts';
 import type { Profile } from './profile.ts';
 import { Refusals } from './refusals.ts';
-import { refuseReverse } from './reverse-check.ts';
+import { refuseExtras, refuseReverse } from './reverse-check.ts';
 import { checkRoom } from './room.ts';
 import { findReplaced } from './swap.ts';
 import { readUniqueKeys } from './target-keys.ts';
@@ -45,7 +45,10 @@ export async function inspectImport(params: ImportParams, context: PhaseContext)
     await checkIntegrity(source, context.signal);
     const replaces = await findPlaces(connection, mapped);
     if (params.reverseCapture)
-      mapped.mapping.refused.push(...(await refuseReverse(mapped.mapping, mapped.schema, source.path)));
+      mapped.mapping.refused.push(
+        ...(await refuseReverse(mapped.mapping, mapped.schema, source.path)),
+        ...(await refuseExtras(connection, mapped.mapping, params.skip)),
+      );
     const { rows, cells, quarantined, notes } = await lookAtRows(mapped, params, {
       context,
       connection,

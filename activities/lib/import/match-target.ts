@@ -87,8 +87,11 @@ function matchTable(
       remarks.refused.push(
         `column ${quote(target.name)}.${quote(column.name)} of the target, which is NOT NULL without a default and which the source does not have`,
       );
-    else
+    else {
+      // With reverse capture a step may have to say that it goes without the way back.
+      remarks.used.add(`column ${target.name}.${column.name}`);
       remarks.notes.push(`column ${quote(target.name)}.${quote(column.name)} of the target gets its default`);
+    }
   }
   if (met.size < columns.length)
     remarks.refused.push(

@@ -27,6 +27,8 @@ import {
   watchedTables,
 } from './capture.ts';
 import { carryBack } from './carry-back.ts';
+import { emptiedWithRows } from './existing-tables.ts';
+import { writtenExtras } from './extra-columns.ts';
 import { makeImportTables } from './places.ts';
 import type { Owner } from './places.ts';
 import { placeOf } from './statements.ts';
@@ -145,6 +147,12 @@ async function comeBack(
       connection,
       mapping.tables.map((table) => placeOf(table)),
     );
+    const extras = await writtenExtras(connection, mapping, params.skip);
+    if (extras.length > 0)
+      throw fail(
+        'UndoFailed',
+        `The source has no column for what ${extras.join(', ')} of '${connection.name}' holds, so that it would be lost; '${params.source}' is as it was, and writes stay held. Keep it elsewhere, drop the column, then try again.`,
+      );
     const { rows, added, changed, removed } = await carryBack({
       connection,
       context,
@@ -258,5 +266,17 @@ export async function digestReturned(
     context.signal.throwIfAborted();
     if (error instanceof Error && 'type' in error && error.type === 'FenceLost') throw error;
     return undefined;
+  }
+}
+
+/** Tables that were emptied and have rows again, which nobody noted. None where the target cannot say. */
+export async function writtenSince(params: ImportParams, context: PhaseContext): Promise<string[]> {
+  if (!params.reverseCapture) return [];
+  try {
+    return await withTarget(params, context, emptiedWithRows);
+  } catch (error) {
+    context.signal.throwIfAborted();
+    if (failureType(error) === 'FenceLost') throw error;
+    return [];
   }
 }

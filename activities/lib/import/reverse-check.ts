@@ -3,10 +3,13 @@ import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { MappedColumn, MappedTable, Mapping } from '../mapping.ts';
+import type { Connection } from '../postgres.ts';
 import { quote } from '../sqlite.ts';
 import type { SourceSchema } from '../sqlite-schema.ts';
 import { keyColumns } from './capture.ts';
 import type { Encoding } from './encoding.ts';
+import { extraColumns, unloggedTables } from './extra-columns.ts';
+import { skipLine } from './lines.ts';
 
 /** Keys that have one text on either side, so that a row is found by it. */
 const KEYS: Encoding['as'][] = ['integer', 'text', 'bytes', 'date', 'uuid', 'enum', 'boolean'];
@@ -15,6 +18,27 @@ const KEYS: Encoding['as'][] = ['integer', 'text', 'bytes', 'date', 'uuid', 'enu
 const JULIAN_DIGITS = 3;
 
 const WITHOUT = 'or go without reverseCapture, with a point of no return before writes are let in';
+
+/** What of tables that are there already has no way back, each in words. */
+export async function refuseExtras(
+  connection: Connection,
+  mapping: Mapping,
+  skip: readonly string[],
+): Promise<string[]> {
+  if (mapping.mode !== 'existing') return [];
+  const extras = await extraColumns(connection, mapping, skip);
+  const unlogged = await unloggedTables(connection, mapping);
+  return [
+    ...extras.map(
+      ({ table, name, line }) =>
+        `column ${quote(table.target)}.${quote(name)} of the target, which the source does not have, so that what is written there could not come back; drop it, leave it behind (${skipLine(line)}), ${WITHOUT}`,
+    ),
+    ...unlogged.map(
+      (name) =>
+        `table ${quote(name)} of the target, which is unlogged, so that a crash of the server would take what it acknowledged; SET LOGGED, ${WITHOUT}`,
+    ),
+  ];
+}
 
 /** Each in words; empty where every row that PostgreSQL takes could be carried back. */
 export async function refuseReverse(mapping: Mapping, schema: SourceSchema, path: string): Promise<string[]> {
