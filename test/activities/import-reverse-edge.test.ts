@@ -12,6 +12,8 @@ import { THREE_ROWS, released, rowsOf, switched, takeBack, waitForRow } from '..
 
 /** Statements of a phase, at most. */
 const STATEMENTS_MAX = 100;
+/** From one that a way back is cancelled before to the next. */
+const STATEMENTS_BETWEEN = 3;
 /** Writes of somebody who ignores the switch, and attempts to undo while they go on. */
 const WRITES = 300;
 const TURNS_MAX = 200;
@@ -194,6 +196,34 @@ describe('a run that is cancelled while it lets writes in', () => {
       await takeBack(world);
       expect(rowsOf(world).at(-1)).toEqual([4, 'new']);
     });
+});
+
+test('a way back that is cancelled before one statement after the other goes on, and ends with every write', async () => {
+  await using world = await released();
+  await world.ask(`DELETE FROM t WHERE id = 3; INSERT INTO t VALUES (4, 'c')`);
+  let place = 1;
+  for (; place < STATEMENTS_MAX; place += STATEMENTS_BETWEEN) {
+    await world.ask(`UPDATE t SET v = 'n${place}' WHERE id = 1`);
+    const context = world.context({ direction: 'undo' });
+    let count = 0;
+    using _ = beforeQuery(
+      () => (count += 1) === place,
+      () => context.abort(),
+    );
+    const ending = await world.undo('release-writes', context).catch((error: unknown) => String(error));
+    if (count < place) break;
+    expect(ending).toMatch(/cancelled/);
+    // All of it or nothing.
+    expect([3, 4]).toContain(rowsOf(world).at(-1)?.[0]);
+    expect(rowsOf(world)).toHaveLength(3);
+  }
+  expect(place).toBeGreaterThan(20);
+  await takeBack(world);
+  expect(rowsOf(world)).toEqual([
+    [1, `n${place}`],
+    [2, 'b'],
+    [4, 'c'],
+  ]);
 });
 
 describe('writes that no switch holds', () => {

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { beforeQuery } from '../support/before-query.ts';
 import type { ImportWorld } from '../support/import-world.ts';
-import { released, rowsOf, takeBack, waitForRow } from '../support/reverse-world.ts';
+import { THREE_ROWS, released, rowsOf, takeBack, waitForRow } from '../support/reverse-world.ts';
 
 describe('statements', () => {
   const CASES: [string, string, unknown[][]][] = [
@@ -182,6 +182,18 @@ describe('what the source has no place for', () => {
       /table "t" of the target, which is unlogged, so that a crash .*; SET LOGGED, or go without/,
     );
   });
+});
+
+test('a table that somebody dropped by hand, once all was carried back, is in the way of nothing', async () => {
+  await using world = await released({
+    sql: `${THREE_ROWS}; CREATE TABLE u (id INTEGER PRIMARY KEY); INSERT INTO u VALUES (1)`,
+  });
+  await world.ask(`UPDATE t SET v = 'y' WHERE id = 1`);
+  await world.undo('release-writes');
+  await world.ask('DROP TABLE t');
+  await takeBack(world);
+  expect(rowsOf(world)[0]).toEqual([1, 'y']);
+  expect(await world.ask(`SELECT 1 FROM pg_class WHERE relname = 'u'`)).toEqual([]);
 });
 
 test('a write that waited until its table was emptied is told of, when writes go to the source again', async () => {

@@ -128,7 +128,7 @@ export async function blindTables(connection: Connection, owner: Owner): Promise
        SELECT t.tgrelid AS id FROM pg_proc p JOIN pg_trigger t ON t.tgfoid = p.oid
        WHERE p.pronamespace = 'countdown'::regnamespace AND starts_with(p.proname, $1) AND t.tgenabled = 'A' AND t.tgname IN ('${TRIGGER}', '${TRUNCATED}')
        GROUP BY 1 HAVING count(*) = 2)
-     SELECT coalesce(id::regclass::text, place) FROM tree WHERE id IS NULL OR id NOT IN (SELECT id FROM whole) ORDER BY 1`,
+     SELECT id::regclass::text FROM tree WHERE id IS NOT NULL AND id NOT IN (SELECT id FROM whole) ORDER BY 1`,
     [functionPrefix(owner)],
   );
   return rows.map(([place]) => place ?? '');
@@ -157,8 +157,13 @@ export async function watchAgain(
 export async function lockCaptured(connection: Connection, owner: Owner): Promise<void> {
   if ((await readKept(connection, owner, CAPTURE)).length === 0) return;
   const { tables } = await capturedMapping(connection, owner);
-  const places = tables.map((table) => placeOf(table));
-  await connection.query(`LOCK TABLE ${places.join(', ')} IN ACCESS EXCLUSIVE MODE`);
+  const places = tables.map((table) => literal(placeOf(table))).join(', ');
+  // Where somebody dropped one by hand there is nothing left to keep from him.
+  const there = await connection.query(
+    `SELECT to_regclass(place)::text FROM unnest(ARRAY[${places}]) AS place WHERE to_regclass(place) IS NOT NULL`,
+  );
+  if (there.length > 0)
+    await connection.query(`LOCK TABLE ${there.map(([name]) => name).join(', ')} IN ACCESS EXCLUSIVE MODE`);
   const blind = await blindTables(connection, owner);
   if (blind.length > 0)
     throw fail(
