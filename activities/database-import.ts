@@ -27,6 +27,7 @@ import { withPostgres } from './lib/postgres.ts';
 import { verifyImport } from './lib/verify-import.ts';
 import { pause } from './lib/wait.ts';
 import type { PhaseActivities, PhaseContext } from './phase.ts';
+import { counted } from './lib/counted.ts';
 
 /** Milliseconds that the probe of hold-writes spends on the digest; a larger source is held again instead. */
 const PROBE_DIGEST_MS = 20_000;
@@ -179,7 +180,10 @@ const copy: PhaseActivities<ImportParams> = {
       if (!state.begun) return { answer: 'no', summary: 'no table was made or filled' };
       if (state.complete)
         return { answer: 'yes', ...copied(state.rows, { made: state.created, tables: state.created }) };
-      return { answer: 'partly', summary: `${state.created} tables, ${state.rows} rows so far` };
+      return {
+        answer: 'partly',
+        summary: `${counted(state.created, 'table')}, ${counted(state.rows, 'row')} so far`,
+      };
     });
   },
 
@@ -213,7 +217,7 @@ const copy: PhaseActivities<ImportParams> = {
 
 function copied(rowsCopied: number, { made, tables }: { made: number; tables: number }) {
   return {
-    summary: `${rowsCopied} rows in ${tables === 0 ? 'tables that were there' : `${tables} tables`}`,
+    summary: `${counted(rowsCopied, 'row')} in ${tables === 0 ? 'tables that were there' : counted(tables, 'table')}`,
     output: { rowsCopied, tablesCreated: made },
   };
 }

@@ -14,6 +14,7 @@ import { inspect as inspectTarget } from './lib/migrate/inspect.ts';
 import { type MigrateParams, inspectedOf } from './lib/migrate/params.ts';
 import { verify as verifyTarget } from './lib/migrate/verify.ts';
 import type { PhaseActivities } from './phase.ts';
+import { counted } from './lib/counted.ts';
 
 const inspect: PhaseActivities<MigrateParams> = {
   run: inspectTarget,
@@ -53,7 +54,7 @@ const backfill: PhaseActivities<MigrateParams> = {
     const held = filled.heldMs === 0 ? '' : `, gave way for ${filled.heldMs} ms`;
     return {
       verdict: 'pass',
-      summary: `${filled.rowsFilled} rows filled in ${filled.pages} pages${held}`,
+      summary: `${counted(filled.rowsFilled, 'row')} filled in ${counted(filled.pages, 'page')}${held}`,
       output: filled,
     };
   },

@@ -13,6 +13,7 @@ import { withPostgres } from './lib/postgres.ts';
 import { openSource, whenFree } from './lib/sqlite.ts';
 import { schemaDigest } from './lib/sqlite-schema.ts';
 import { openSwitch } from './lib/switch-client.ts';
+import { counted } from './lib/counted.ts';
 
 /** `rows: false`: others write meanwhile, so that only STATE can be compared. */
 type FingerprintParams = { target: string; rows?: false };
@@ -30,7 +31,11 @@ const postgres: FingerprintTake<FingerprintParams> = (params, context) =>
       return { state, data: null, summary: `schema ${state.slice(0, 12)}` };
     }
     const { state, data, tables, rows } = await fingerprintDatabase(connection);
-    return { state, data, summary: tables === 0 ? 'no tables' : `${tables} tables, ${rows} rows` };
+    return {
+      state,
+      data,
+      summary: tables === 0 ? 'no tables' : `${counted(tables, 'table')}, ${counted(rows, 'row')}`,
+    };
   });
 
 const readSwitch: FingerprintTake<FingerprintParams> = async (params, context) => {

@@ -29,6 +29,7 @@ import { encodePage } from './rows.ts';
 import type { Encoded } from './rows.ts';
 import { TextBytes, quote, readPages } from './sqlite.ts';
 import type { Cell, Page, Source } from './sqlite.ts';
+import { counted } from './counted.ts';
 
 /** The checkpoint that says that everything is done. */
 const ALL = 'all';
@@ -165,8 +166,7 @@ function rowsOf(made: Encoded | WirePage): number {
 }
 
 function refusal(source: Source, offenders: Offenders): string {
-  const cells = offenders.total === 1 ? '1 cell' : `${offenders.total} cells`;
-  return `${cells} of '${source.name}' cannot be carried exactly: ${offenders.text()}. Correct them in the source and run again.`;
+  return `${counted(offenders.total, 'cell')} of '${source.name}' cannot be carried exactly: ${offenders.text()}. Correct them in the source and run again.`;
 }
 
 /** A chunk on its way: its rows are with the server, and it is stored. */

@@ -20,6 +20,7 @@ import type { Connection } from './postgres.ts';
 import type { Quarantined } from './rows.ts';
 import { quote, runAside } from './sqlite.ts';
 import type { Source } from './sqlite.ts';
+import { counted, grouped } from './counted.ts';
 
 export type Findings = {
   cellsCompared: number;
@@ -83,7 +84,7 @@ function verdictOf(
   { cellsInSource, proved }: { cellsInSource: number; proved: number },
 ): Pick<PhaseResult, 'verdict' | 'summary'> {
   if (found.differencesTotal > 0) {
-    const count = found.differencesTotal === 1 ? '1 difference' : `${found.differencesTotal} differences`;
+    const count = counted(found.differencesTotal, 'difference');
     const more = found.differencesTotal > found.differences.length ? '; and more' : '';
     const summary = `${count} between '${params.source}' and '${params.target}', expected none: ${found.differences.join('; ')}${more}`;
     return { verdict: 'fail', summary: visible(summary).slice(0, 3_500) };
@@ -91,7 +92,7 @@ function verdictOf(
   if (found.cellsCompared !== cellsInSource) {
     return {
       verdict: 'fail',
-      summary: `${found.cellsCompared} cells compared, expected the ${cellsInSource} of '${params.source}'`,
+      summary: `${counted(found.cellsCompared, 'cell')} compared, expected the ${grouped(cellsInSource)} of '${params.source}'`,
     };
   }
   if (cellsInSource === 0)
@@ -99,10 +100,10 @@ function verdictOf(
   const seen =
     proved === 0
       ? ''
-      : `; a flipped byte was seen in ${proved === 1 ? 'a scratch copy' : `${proved} scratch copies`}`;
+      : `; a flipped byte was seen in ${proved === 1 ? 'a scratch copy' : `${grouped(proved)} scratch copies`}`;
   return {
     verdict: 'pass',
-    summary: `${found.cellsCompared} of ${cellsInSource} cells compared, all equal (${found.digest.slice(0, 12)})${seen}`,
+    summary: `${grouped(found.cellsCompared)} of ${counted(cellsInSource, 'cell')} compared, all equal (${found.digest.slice(0, 12)})${seen}`,
   };
 }
 
@@ -264,5 +265,5 @@ async function checkQuarantine(
   );
   return kept.size === expected.length
     ? found
-    : [...found, `${kept.size} cells are in quarantine, expected ${expected.length}`];
+    : [...found, `${counted(kept.size, 'cell')} in quarantine, expected ${grouped(expected.length)}`];
 }

@@ -44,7 +44,7 @@ test('every row is filled once, in pages along the key', async () => {
   expect(output).toMatchObject({ rowsFilled: 500, heldMs: 0 });
   expect(Number(output?.['pages'])).toBeGreaterThan(3);
   expect(await wrong(world)).toEqual([{ rows: 0 }]);
-  expect(await world.probe('backfill')).toEqual({ answer: 'yes', summary: '500 rows are filled' });
+  expect(await world.probe('backfill')).toEqual({ answer: 'yes', summary: '500 rows filled' });
   expect(await world.undo('backfill')).toMatchObject({ summary: '500 values go with their columns' });
   expect((await world.probe('backfill')).answer).toBe('no');
 });
@@ -76,7 +76,7 @@ test('what was broken off goes on behind its last page', async () => {
   const found = await world.probe('backfill');
   expect(found.answer).toBe('partly');
   const before = await world.ask('SELECT count(minutes)::int AS rows FROM songs');
-  expect(found.summary).toBe(`${Number(before[0]?.['rows'])} rows are filled`);
+  expect(found.summary).toBe(`${Number(before[0]?.['rows'])} rows filled`);
   expect(Number(before[0]?.['rows'])).toBeLessThan(500);
   const xids = `SELECT id, xmin::text AS xmin FROM songs WHERE minutes IS NOT NULL ORDER BY id`;
   const first = await world.ask(xids);

@@ -70,7 +70,7 @@ describe('a transaction that was prepared', () => {
     const undo = world.undo('copy');
     await waitForRow(world, `SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 't'::regclass`);
     await world.ask(`COMMIT PREPARED 'late'`);
-    await expect(undo).rejects.toThrow(/^1 row of 'dst' were written after all was carried back/);
+    await expect(undo).rejects.toThrow(/^1 row of 'dst' was written after all was carried back/);
     for (const phase of ['copy', 'hold-writes'] as const)
       expect(await world.undo(phase), phase).toMatchObject({ verdict: 'pass' });
     expect(rowsOf(world).at(-1)).toEqual([4, 'late']);

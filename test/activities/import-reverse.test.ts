@@ -184,7 +184,7 @@ describe('reverse capture', () => {
     await world.ask(`INSERT INTO tags VALUES ('later', NULL)`);
     world.switchServer.value = 'sqlite';
     await expect(world.undo('copy')).rejects.toThrow(
-      /^1 row of 'dst' were written after all was carried back/,
+      /^1 row of 'dst' was written after all was carried back/,
     );
     await expect(world.undo('release-writes')).rejects.toThrow(/the application writes to 'src'/);
     world.switchServer.value = 'sqlite-held';
@@ -236,7 +236,7 @@ describe('reverse capture', () => {
     world.change(`UPDATE tags SET note = 'behind its back' WHERE name = 'jazz'`);
     await world.ask(`UPDATE people SET fee = 1 WHERE id = 1`);
     await expect(world.undo('release-writes')).rejects.toThrow(
-      /'src' has the 1 rows .* 1 cells or rows differ: tags name=jazz note: source behind its back, target a\. Writes stay held/,
+      /'src' has the 1 row .* 1 cells or rows differ: tags name=jazz note: source behind its back, target a\. Writes stay held/,
     );
     expect(world.switchServer.value).toBe('postgres-held');
   });

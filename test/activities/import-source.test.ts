@@ -186,7 +186,7 @@ test('cells that break a NOT NULL hide no damage, and those that break a CHECK a
   );
   world.params.skip = ['check k'];
   expect((await failureOf(world.run('inspect'))).message).toMatch(
-    /^2000 cells of 'src' cannot be carried exactly: NullInNotNull: t id=1 c holds NULL/,
+    /^2,000 cells of 'src' cannot be carried exactly: NullInNotNull: t id=1 c holds NULL/,
   );
   tamper(
     world.path,

@@ -17,6 +17,7 @@ import { forget, keep, readKept } from './places.ts';
 import type { Owner } from './places.ts';
 import { placeOf } from './statements.ts';
 import { patiently } from './swap.ts';
+import { counted } from '../counted.ts';
 
 const CAPTURE = 'capture';
 const RETURNED = 'returned';
@@ -289,7 +290,7 @@ export async function assertReturned(connection: Connection, owner: Owner): Prom
   if (late > 0)
     throw fail(
       'UndoFailed',
-      `${late === 1 ? '1 row' : `${late} rows`} of '${connection.name}' were written after all was carried back, though writes are held; find what writes to it beside the application, and try again while the source is held, or carry what countdown.captured lists over by hand and delete it there.`,
+      `${counted(late, 'row')} of '${connection.name}' ${late === 1 ? 'was' : 'were'} written after all was carried back, though writes are held; find what writes to it beside the application, and try again while the source is held, or carry what countdown.captured lists over by hand and delete it there.`,
     );
 }
 

@@ -21,6 +21,7 @@ import { checkRoom } from './room.ts';
 import { findReplaced } from './swap.ts';
 import { readUniqueKeys } from './target-keys.ts';
 import { targetTableNames } from './target-schema.ts';
+import { counted } from '../counted.ts';
 
 /** Bytes of what is told about things left behind. */
 const TOLD_MAX = 2_000;
@@ -59,14 +60,14 @@ export async function inspectImport(params: ImportParams, context: PhaseContext)
     const told = [
       ...(mode === 'existing' ? ['into the tables that are there'] : []),
       ...(replaces.length > 0 ? [`in place of ${replaces.map(quote).join(', ')}`] : []),
-      ...(quarantined > 0 ? [`${quarantined} cells into quarantine`] : []),
+      ...(quarantined > 0 ? [`${counted(quarantined, 'cell')} into quarantine`] : []),
       ...mapping.skipped.map((words) => `left behind: ${words}`),
       ...notes,
       ...mapping.notes,
     ].join('; ');
     return {
       verdict: notes.length > 0 ? 'warn' : 'pass',
-      summary: `${tables} tables, ${rows} rows, ${cells} cells can be carried exactly${told === '' ? '' : `; ${shortened(told)}`}`,
+      summary: `${counted(tables, 'table')}, ${counted(rows, 'row')}, ${counted(cells, 'cell')} can be carried exactly${told === '' ? '' : `; ${shortened(told)}`}`,
       output: {
         tables,
         rows,

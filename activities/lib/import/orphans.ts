@@ -8,6 +8,7 @@ import type { Encoding } from './encoding.ts';
 import { skipLine } from './lines.ts';
 import { REFUSED_LISTED_MAX, REFUSED_NAMED_MAX, nameSome } from './refusals.ts';
 import type { Refusal } from './refusals.ts';
+import { counted } from '../counted.ts';
 
 /** What keeps rows without a parent out of the target, each in words with what would allow it. */
 export async function refusedOrphans(
@@ -18,9 +19,8 @@ export async function refusedOrphans(
   const others = target === undefined ? [] : await findTargetOrphans(mapped, target, signal);
   const lines = [...own, ...others];
   if (lines.length === 0) return [];
-  const total = `${lines.length >= REFUSED_LISTED_MAX ? 'at least ' : ''}${lines.length}`;
-  const rows = lines.length === 1 ? 'row' : 'rows';
-  const message = `'${mapped.source.name}' has ${total} ${rows} whose foreign key points at nothing: ${nameSome(lines)}. Correct them first.`;
+  const total = `${lines.length >= REFUSED_LISTED_MAX ? 'at least ' : ''}${counted(lines.length, 'row')}`;
+  const message = `'${mapped.source.name}' has ${total} whose foreign key points at nothing: ${nameSome(lines)}. Correct them first.`;
   return [{ type: 'PreconditionFailed', message, lines, whole: lines.length <= REFUSED_NAMED_MAX }];
 }
 

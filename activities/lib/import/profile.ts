@@ -14,6 +14,7 @@ import type { Refusal } from './refusals.ts';
 import { lengthOf } from './encoding.ts';
 import { withRehearsal } from './rehearse.ts';
 import type { Refused } from './rehearse.ts';
+import { counted, grouped } from '../counted.ts';
 
 /** Cells that may be kept beside their tables. */
 export const QUARANTINED_MAX = 10_000;
@@ -63,7 +64,7 @@ export async function profileCells(
     profile.notes.push(...habits.notes());
   }
   if (offenders.total > 0) {
-    const what = offenders.total === 1 ? '1 cell' : `${offenders.total} cells`;
+    const what = counted(offenders.total, 'cell');
     profile.refused.push({
       type: 'VerificationFailed',
       message: `${what} of '${params.source}' cannot be carried exactly: ${offenders.text()}. Correct them in the source, or say in the step what becomes of them; nothing was changed.`,
@@ -74,7 +75,7 @@ export async function profileCells(
   if (profile.quarantined > QUARANTINED_MAX) {
     profile.refused.push({
       type: 'VerificationFailed',
-      message: `${profile.quarantined} cells of '${params.source}' would go into quarantine, expected at most ${QUARANTINED_MAX}; give their columns a type that holds them.`,
+      message: `${counted(profile.quarantined, 'cell')} of '${params.source}' would go into quarantine, expected at most ${grouped(QUARANTINED_MAX)}; give their columns a type that holds them.`,
       lines: [],
       whole: true,
     });
@@ -126,7 +127,7 @@ class Habits {
     return this.#table.columns.flatMap(({ name, encoding }, place) => {
       const count = this.#counts[place] ?? 0;
       if (count === 0) return [];
-      const cells = `${count === 1 ? '1 cell' : `${count} cells`} of ${this.#table.source.name}.${name}`;
+      const cells = `${counted(count, 'cell')} of ${this.#table.source.name}.${name}`;
       return encoding.as === 'bytes'
         ? [`BlobText: ${cells} hold text in a column of blobs, carried as its bytes`]
         : [`LengthIgnored: ${cells} are longer than declared, carried whole`];

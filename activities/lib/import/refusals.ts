@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { PhaseContext } from '../../phase.ts';
 import { fail } from '../fail.ts';
 import { visible } from './lines.ts';
+import { grouped } from '../counted.ts';
 
 /** Of one kind of thing, how many a message names. */
 export const REFUSED_NAMED_MAX = 10;
@@ -23,7 +24,9 @@ export type Refusal = {
 /** The first of them for a message, and how many there are beside. */
 export function nameSome(lines: readonly string[]): string {
   const named = lines.slice(0, REFUSED_NAMED_MAX).join('; ');
-  return lines.length > REFUSED_NAMED_MAX ? `${named}; and ${lines.length - REFUSED_NAMED_MAX} more` : named;
+  return lines.length > REFUSED_NAMED_MAX
+    ? `${named}; and ${grouped(lines.length - REFUSED_NAMED_MAX)} more`
+    : named;
 }
 
 export class Refusals {

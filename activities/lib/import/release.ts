@@ -34,6 +34,7 @@ import type { Owner } from './places.ts';
 import { placeOf } from './statements.ts';
 import { patiently } from './swap.ts';
 import { lockWriters } from './writers.ts';
+import { counted, grouped } from '../counted.ts';
 
 function ownerOf(params: ImportParams, context: PhaseContext): Owner {
   return { run: context.run, step: params.step };
@@ -169,13 +170,13 @@ async function comeBack(
       const named = found.differences.slice(0, DIFFERENCES_NAMED_MAX).join('; ');
       throw fail(
         'UndoFailed',
-        `'${params.source}' has the ${rows} rows that were written to '${params.target}', but ${found.differencesTotal} cells or rows differ: ${named.slice(0, 2_000)}.${blindWords(blind)} Writes stay held; make both equal, then try again.`,
+        `'${params.source}' has the ${counted(rows, 'row')} that were written to '${params.target}', but ${grouped(found.differencesTotal)} cells or rows differ: ${named.slice(0, 2_000)}.${blindWords(blind)} Writes stay held; make both equal, then try again.`,
       );
     }
     await closeCapture(connection, owner, await digestSource(params, context));
     return {
       verdict: 'pass',
-      summary: `${rows} rows carried back (${added} new, ${changed} changed, ${removed} removed), ${found.cellsCompared} cells equal on both sides`,
+      summary: `${counted(rows, 'row')} carried back (${grouped(added)} new, ${grouped(changed)} changed, ${grouped(removed)} removed), ${counted(found.cellsCompared, 'cell')} equal on both sides`,
     };
   });
 }

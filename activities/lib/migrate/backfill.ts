@@ -14,6 +14,7 @@ import { withMigrationLock } from './lock.ts';
 import type { Backfill, MigrateParams } from './params.ts';
 import { asUser } from './session.ts';
 import { LOCK_STATES, backoffMs } from './tries.ts';
+import { counted } from '../counted.ts';
 
 const ITEM = 'backfill';
 const PAGE_ROWS_MAX = 50_000;
@@ -267,7 +268,7 @@ export async function probeBackfill(params: MigrateParams, context: PhaseContext
   return await withPostgres(params.target, context, async (connection) => {
     await takeOver(connection, context);
     const { isBegun, done, rows } = await checkpoint(connection, params, context);
-    const summary = `${rows} rows are filled`;
+    const summary = `${counted(rows, 'row')} filled`;
     if (!isBegun) return { answer: 'no', summary };
     return { answer: done ? 'yes' : 'partly', summary };
   });
