@@ -184,6 +184,12 @@ describe('what the source has no place for', () => {
   });
 });
 
+test('a target whose tables take no row of the source is refused by name, as without the way back', async () => {
+  await expect(released({ target: 'CREATE TABLE left_over (id bigint)' })).rejects.toThrow(
+    /^The schema of 'src' holds what cannot be carried exactly for the tables that 'dst' has \(left_over; schema: create makes new ones\): table "t", which has no table of this name/,
+  );
+});
+
 test('a table that somebody dropped by hand, once all was carried back, is in the way of nothing', async () => {
   await using world = await released({
     sql: `${THREE_ROWS}; CREATE TABLE u (id INTEGER PRIMARY KEY); INSERT INTO u VALUES (1)`,

@@ -107,7 +107,7 @@ async function watchTable(connection: Connection, owner: Owner, { table, place }
 /** The tables whose rows a query of these tables gives: themselves, their partitions, and what inherits from them. */
 function treeSql(tables: readonly string[]): string {
   const list = tables.map(literal).join(', ');
-  return `tree (id, place) AS (SELECT to_regclass(place)::oid, place FROM unnest(ARRAY[${list}]) AS place
+  return `tree (id, place) AS (SELECT to_regclass(place)::oid, place FROM unnest(ARRAY[${list}]::text[]) AS place
     UNION SELECT i.inhrelid, i.inhrelid::regclass::text FROM tree JOIN pg_inherits i ON i.inhparent = tree.id)`;
 }
 
@@ -161,7 +161,7 @@ export async function lockCaptured(connection: Connection, owner: Owner): Promis
   const places = tables.map((table) => literal(placeOf(table))).join(', ');
   // Where somebody dropped one by hand there is nothing left to keep from him.
   const there = await connection.query(
-    `SELECT to_regclass(place)::text FROM unnest(ARRAY[${places}]) AS place WHERE to_regclass(place) IS NOT NULL`,
+    `SELECT to_regclass(place)::text FROM unnest(ARRAY[${places}]::text[]) AS place WHERE to_regclass(place) IS NOT NULL`,
   );
   if (there.length > 0)
     await connection.query(`LOCK TABLE ${there.map(([name]) => name).join(', ')} IN ACCESS EXCLUSIVE MODE`);

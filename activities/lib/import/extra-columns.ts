@@ -54,9 +54,9 @@ export async function writtenExtras(
 export async function unloggedTables(connection: Connection, mapping: Mapping): Promise<string[]> {
   const places = mapping.tables.map((table) => literal(placeOf(table))).join(', ');
   const rows = await connection.query(
-    `SELECT DISTINCT c.relname FROM unnest(ARRAY[${places}]) AS place, pg_partition_tree(to_regclass(place)) AS part JOIN pg_class c ON c.oid = part.relid
+    `SELECT DISTINCT c.relname FROM unnest(ARRAY[${places}]::text[]) AS place, pg_partition_tree(to_regclass(place)) AS part JOIN pg_class c ON c.oid = part.relid
      WHERE c.relpersistence = 'u'
-     UNION SELECT c.relname FROM unnest(ARRAY[${places}]) AS place JOIN pg_class c ON c.oid = to_regclass(place) WHERE c.relpersistence = 'u' ORDER BY 1`,
+     UNION SELECT c.relname FROM unnest(ARRAY[${places}]::text[]) AS place JOIN pg_class c ON c.oid = to_regclass(place) WHERE c.relpersistence = 'u' ORDER BY 1`,
   );
   return rows.map(([name]) => name ?? '');
 }
