@@ -7,6 +7,8 @@ import { describe, expect, it } from 'vitest';
 import { arrivals, asks, replay } from '../support/votes.ts';
 
 const SEEDS = process.env['COUNTDOWN_TEST_DEEP'] === '1' ? 20_000 : 1_000;
+/** For all seeds of one test. */
+const TEST_MS = 600_000;
 /** Every result and every refusal that an answer may have here. */
 const RESULTS = [
   'Counted',
@@ -25,7 +27,7 @@ const RESULTS = [
 const STEERING = ['Accepted', 'AlreadyPaused', 'NotPaused', 'AlreadyEnded'];
 
 describe('answers to an approval, in any order', () => {
-  it(`have one result each, and a quorum is met once (${SEEDS} seeds)`, { timeout: 600_000 }, () => {
+  it(`have one result each, and a quorum is met once (${SEEDS} seeds)`, { timeout: TEST_MS }, () => {
     const met: Record<string, number> = {};
     fc.assert(
       fc.property(asks, arrivals, (asked, all) => {
@@ -44,40 +46,48 @@ describe('answers to an approval, in any order', () => {
       expect(met[one] ?? 0, one).toBeGreaterThan(SEEDS / 200);
   });
 
-  it('follow from the order of arrival: the milliseconds between them are nothing', () => {
-    fc.assert(
-      fc.property(asks, arrivals, (asked, all) => {
-        const apart = replay(asked, all);
-        const atOnce = replay(
-          asked,
-          all.map((one) => (one.laterMs <= 3 ? { ...one, laterMs: 0 } : one)),
-        );
-        expect(atOnce.results).toEqual(apart.results);
-        expect(atOnce.core.record?.state).toBe(apart.core.record?.state);
-        expect(atOnce.core.record?.votes.map(({ id }) => id)).toEqual(
-          apart.core.record?.votes.map(({ id }) => id),
-        );
-      }),
-      { numRuns: SEEDS, ...seedOption() },
-    );
-  });
+  it(
+    'follow from the order of arrival: the milliseconds between them are nothing',
+    { timeout: TEST_MS },
+    () => {
+      fc.assert(
+        fc.property(asks, arrivals, (asked, all) => {
+          const apart = replay(asked, all);
+          const atOnce = replay(
+            asked,
+            all.map((one) => (one.laterMs <= 3 ? { ...one, laterMs: 0 } : one)),
+          );
+          expect(atOnce.results).toEqual(apart.results);
+          expect(atOnce.core.record?.state).toBe(apart.core.record?.state);
+          expect(atOnce.core.record?.votes.map(({ id }) => id)).toEqual(
+            apart.core.record?.votes.map(({ id }) => id),
+          );
+        }),
+        { numRuns: SEEDS, ...seedOption() },
+      );
+    },
+  );
 
-  it('keep their quorum and their one vote also where the shell takes several in one turn', () => {
-    fc.assert(
-      fc.property(asks, arrivals, (asked, all) => {
-        const { core, book, results, said } = replay(asked, all, 'together');
-        for (const result of results) expect([...RESULTS, ...STEERING]).toContain(result);
-        const votes = core.record?.votes ?? [];
-        expect(new Set(votes.map(({ person }) => person)).size).toBe(votes.length);
-        const approved = said.filter(({ kind }) => kind === 'approve').map(({ id }) => id);
-        for (const { id } of votes) expect(approved).toContain(id);
-        const isGranted = core.record?.state === 'granted';
-        expect(core.granted).toBe(isGranted ? 1 : 0);
-        if (isGranted) expect(book.isQuorum(votes.map(({ person }) => person))).toBe(true);
-      }),
-      { numRuns: SEEDS, ...seedOption() },
-    );
-  });
+  it(
+    'keep their quorum and their one vote also where the shell takes several in one turn',
+    { timeout: TEST_MS },
+    () => {
+      fc.assert(
+        fc.property(asks, arrivals, (asked, all) => {
+          const { core, book, results, said } = replay(asked, all, 'together');
+          for (const result of results) expect([...RESULTS, ...STEERING]).toContain(result);
+          const votes = core.record?.votes ?? [];
+          expect(new Set(votes.map(({ person }) => person)).size).toBe(votes.length);
+          const approved = said.filter(({ kind }) => kind === 'approve').map(({ id }) => id);
+          for (const { id } of votes) expect(approved).toContain(id);
+          const isGranted = core.record?.state === 'granted';
+          expect(core.granted).toBe(isGranted ? 1 : 0);
+          if (isGranted) expect(book.isQuorum(votes.map(({ person }) => person))).toBe(true);
+        }),
+        { numRuns: SEEDS, ...seedOption() },
+      );
+    },
+  );
 });
 
 /** fast-check prints its own seed on failure; this one repeats it. */
