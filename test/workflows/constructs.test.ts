@@ -58,7 +58,10 @@ describe('parallel steps', () => {
       makePlan(both([{ name: 'd' }, effect('a', { approval: asked })], [effect('b', { approval: asked })])),
     );
     const waiting = await run.until(
-      (detail) => stateOf(detail, 'left/a') === 'waiting' && stateOf(detail, 'right') === 'waiting',
+      (detail) =>
+        stateOf(detail, 'left/a') === 'waiting' &&
+        stateOf(detail, 'right') === 'waiting' &&
+        detail.approvals.length > 0,
     );
     expect(waiting.approvals.map(({ step, state }) => [step, state])).toEqual([['both', 'open']]);
     expect(world.told).toEqual(['left/d/run']);
