@@ -6,6 +6,7 @@
  *                                        └──── point of no return ── endCapture ──▶ none
  */
 import { createHash } from 'node:crypto';
+import { counted } from '../counted.ts';
 import type { PhaseContext } from '../../phase.ts';
 import { fail } from '../fail.ts';
 import type { MappedTable, Mapping } from '../mapping.ts';
@@ -17,7 +18,7 @@ import { forget, keep, readKept } from './places.ts';
 import type { Owner } from './places.ts';
 import { placeOf } from './statements.ts';
 import { patiently } from './swap.ts';
-import { counted } from '../counted.ts';
+import { treeSql } from './table-tree.ts';
 
 const CAPTURE = 'capture';
 const RETURNED = 'returned';
@@ -104,13 +105,6 @@ async function watchTable(connection: Connection, owner: Owner, { table, place }
   }
 }
 
-/** The tables whose rows a query of these tables gives: themselves, their partitions, and what inherits from them. */
-function treeSql(tables: readonly string[]): string {
-  const list = tables.map(literal).join(', ');
-  return `tree (id, place) AS (SELECT to_regclass(place)::oid, place FROM unnest(ARRAY[${list}]::text[]) AS place
-    UNION SELECT i.inhrelid, i.inhrelid::regclass::text FROM tree JOIN pg_inherits i ON i.inhparent = tree.id)`;
-}
-
 /** The table first, so that partitions have its trigger by then. */
 async function treeOf(connection: Connection, on: string): Promise<{ name: string; isPartition: boolean }[]> {
   const rows = await connection.query(
@@ -121,15 +115,21 @@ async function treeOf(connection: Connection, on: string): Promise<{ name: strin
 
 /** Tables some of whose triggers are off or gone, so that nothing is known of writes to them. None where nothing is to be noted. */
 export async function blindTables(connection: Connection, owner: Owner): Promise<string[]> {
-  if ((await readKept(connection, owner, CAPTURE)).length === 0) return [];
-  const { tables } = await capturedMapping(connection, owner);
+  return await blindAmong(connection, owner, await capturedTables(connection, owner));
+}
+
+async function blindAmong(
+  connection: Connection,
+  owner: Owner,
+  tables: readonly MappedTable[],
+): Promise<string[]> {
   const places = tables.map((table) => placeOf(table));
   const rows = await connection.query(
     `WITH RECURSIVE ${treeSql(places)}, whole AS (
        SELECT t.tgrelid AS id FROM pg_proc p JOIN pg_trigger t ON t.tgfoid = p.oid
        WHERE p.pronamespace = 'countdown'::regnamespace AND starts_with(p.proname, $1) AND t.tgenabled = 'A' AND t.tgname IN ('${TRIGGER}', '${TRUNCATED}')
        GROUP BY 1 HAVING count(*) = 2)
-     SELECT id::regclass::text FROM tree WHERE id IS NOT NULL AND id NOT IN (SELECT id FROM whole) ORDER BY 1`,
+     SELECT id::regclass::text FROM tree WHERE id NOT IN (SELECT id FROM whole) ORDER BY 1`,
     [functionPrefix(owner)],
   );
   return rows.map(([place]) => place ?? '');
@@ -144,9 +144,9 @@ export async function watchAgain(
   context: PhaseContext,
   owner: Owner,
 ): Promise<string[]> {
-  const blind = await blindTables(connection, owner);
+  const tables = await capturedTables(connection, owner);
+  const blind = await blindAmong(connection, owner, tables);
   if (blind.length === 0) return blind;
-  const { tables } = await capturedMapping(connection, owner);
   await patiently(connection, context, async () => {
     await forget(connection, owner, [RETURNED]);
     for (const [place, table] of tables.entries()) await watchTable(connection, owner, { table, place });
@@ -156,8 +156,7 @@ export async function watchAgain(
 
 /** Within a transaction: nobody else reads or writes the tables from now on. Throws UndoFailed where writes to one were not noted. */
 export async function lockCaptured(connection: Connection, owner: Owner): Promise<void> {
-  if ((await readKept(connection, owner, CAPTURE)).length === 0) return;
-  const { tables } = await capturedMapping(connection, owner);
+  const tables = await capturedTables(connection, owner);
   const places = tables.map((table) => literal(placeOf(table))).join(', ');
   // Where somebody dropped one by hand there is nothing left to keep from him.
   const there = await connection.query(
@@ -165,7 +164,7 @@ export async function lockCaptured(connection: Connection, owner: Owner): Promis
   );
   if (there.length > 0)
     await connection.query(`LOCK TABLE ${there.map(([name]) => name).join(', ')} IN ACCESS EXCLUSIVE MODE`);
-  const blind = await blindTables(connection, owner);
+  const blind = await blindAmong(connection, owner, tables);
   if (blind.length > 0)
     throw fail(
       'UndoFailed',
@@ -221,7 +220,13 @@ export async function capturedMapping(connection: Connection, owner: Owner): Pro
   const [kept] = await readKept(connection, owner, CAPTURE);
   if (kept === undefined)
     throw fail('UndoFailed', `No reverse capture of ${owner.step} stands in '${connection.name}'.`);
-  return JSON.parse(kept.value, fromText);
+  return mappingIn(kept.value);
+}
+
+/** The tables of that mapping. None where nothing is to be noted. */
+async function capturedTables(connection: Connection, owner: Owner): Promise<MappedTable[]> {
+  const [kept] = await readKept(connection, owner, CAPTURE);
+  return kept === undefined ? [] : mappingIn(kept.value).tables;
 }
 
 /** Keys that were noted and are not carried back yet. */
@@ -292,6 +297,10 @@ export async function assertReturned(connection: Connection, owner: Owner): Prom
       'UndoFailed',
       `${counted(late, 'row')} of '${connection.name}' ${late === 1 ? 'was' : 'were'} written after all was carried back, though writes are held; find what writes to it beside the application, and try again while the source is held, or carry what countdown.captured lists over by hand and delete it there.`,
     );
+}
+
+function mappingIn(text: string): Mapping {
+  return JSON.parse(text, fromText);
 }
 
 /** A mapping holds one number that JSON has no form for. */

@@ -4,11 +4,13 @@ import type { Connection } from '../postgres.ts';
 import { quote } from '../sqlite.ts';
 import { literal } from './defaults.ts';
 import { placeOf } from './statements.ts';
+import { treeSql } from './table-tree.ts';
 
 export type ExtraColumn = {
   table: MappedTable;
   name: string;
-  /** Of `skip`, that leaves it behind. */ line: string;
+  /** The line of `skip` that leaves it behind. */
+  line: string;
 };
 
 /** Those that an application can write to and that `skip` does not leave behind. */
@@ -26,9 +28,9 @@ export async function extraColumns(
     const known = new Set(table.columns.map(({ target }) => target));
     for (const [name = null] of rows) {
       if (name === null || known.has(name)) continue;
-      const lines = [table.target, table.source.name].map((of) => `column ${of}.${name}`);
-      if (!lines.some((line) => skip.includes(line)))
-        found.push({ table, name, line: `column ${table.target}.${name}` });
+      const line = `column ${table.target}.${name}`;
+      const isLeft = skip.includes(line) || skip.includes(`column ${table.source.name}.${name}`);
+      if (!isLeft) found.push({ table, name, line });
     }
   }
   return found;
@@ -52,11 +54,9 @@ export async function writtenExtras(
 
 /** Tables whose rows do not survive a crash of the server: what was noted of them would be taken for removed. */
 export async function unloggedTables(connection: Connection, mapping: Mapping): Promise<string[]> {
-  const places = mapping.tables.map((table) => literal(placeOf(table))).join(', ');
+  const places = mapping.tables.map((table) => placeOf(table));
   const rows = await connection.query(
-    `SELECT DISTINCT c.relname FROM unnest(ARRAY[${places}]::text[]) AS place, pg_partition_tree(to_regclass(place)) AS part JOIN pg_class c ON c.oid = part.relid
-     WHERE c.relpersistence = 'u'
-     UNION SELECT c.relname FROM unnest(ARRAY[${places}]::text[]) AS place JOIN pg_class c ON c.oid = to_regclass(place) WHERE c.relpersistence = 'u' ORDER BY 1`,
+    `WITH RECURSIVE ${treeSql(places)} SELECT DISTINCT c.relname FROM tree JOIN pg_class c ON c.oid = tree.id WHERE c.relpersistence = 'u' ORDER BY 1`,
   );
   return rows.map(([name]) => name ?? '');
 }

@@ -2,6 +2,7 @@
  * The phase `release-writes`: the application writes to the target, and every row that it touches is noted. Its undo
  * holds writes again, carries the rows back and compares every cell, so that what comes after it loses nothing.
  */
+import { counted, grouped } from '../counted.ts';
 import type { PhaseActivities, PhaseContext, PhaseResult } from '../../phase.ts';
 import { DIFFERENCES_NAMED_MAX } from '../compare.ts';
 import { fail, failureType, messageOf } from '../fail.ts';
@@ -34,7 +35,6 @@ import type { Owner } from './places.ts';
 import { placeOf } from './statements.ts';
 import { patiently } from './swap.ts';
 import { lockWriters } from './writers.ts';
-import { counted, grouped } from '../counted.ts';
 
 function ownerOf(params: ImportParams, context: PhaseContext): Owner {
   return { run: context.run, step: params.step };
@@ -260,24 +260,26 @@ export async function digestReturned(
   params: ImportParams,
   context: PhaseContext,
 ): Promise<string | undefined> {
-  if (!params.reverseCapture) return undefined;
-  try {
-    return await withTarget(params, context, returnedDigest);
-  } catch (error) {
-    context.signal.throwIfAborted();
-    if (error instanceof Error && 'type' in error && error.type === 'FenceLost') throw error;
-    return undefined;
-  }
+  return await whereReached(params, context, returnedDigest);
 }
 
 /** Tables that were emptied and have rows again, which nobody noted. None where the target cannot say. */
 export async function writtenSince(params: ImportParams, context: PhaseContext): Promise<string[]> {
-  if (!params.reverseCapture) return [];
+  return (await whereReached(params, context, emptiedWithRows)) ?? [];
+}
+
+/** What the target says; undefined without reverse capture, and where it cannot be asked. */
+async function whereReached<T>(
+  params: ImportParams,
+  context: PhaseContext,
+  ask: (connection: Connection, owner: Owner) => Promise<T>,
+): Promise<T | undefined> {
+  if (!params.reverseCapture) return undefined;
   try {
-    return await withTarget(params, context, emptiedWithRows);
+    return await withTarget(params, context, ask);
   } catch (error) {
     context.signal.throwIfAborted();
     if (failureType(error) === 'FenceLost') throw error;
-    return [];
+    return undefined;
   }
 }

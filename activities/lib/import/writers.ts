@@ -3,6 +3,7 @@ import { fail } from '../fail.ts';
 import { sqlState } from '../postgres.ts';
 import type { Connection } from '../postgres.ts';
 import { literal } from './defaults.ts';
+import { treeSql } from './table-tree.ts';
 
 /** Transactions that a message names. */
 const NAMED_MAX = 5;
@@ -33,11 +34,10 @@ export async function lockWriters(connection: Connection, tables: readonly strin
 
 /** Who holds what keeps the lock away, in words. */
 async function readWriters(connection: Connection, tables: readonly string[]): Promise<string[]> {
-  const list = tables.map((table) => `${literal(table)}::regclass`).join(', ');
   const rows = await connection.query(
-    `WITH RECURSIVE tree (id) AS (SELECT unnest(ARRAY[${list}])::oid UNION SELECT i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.id)
+    `WITH RECURSIVE ${treeSql(tables)}
      SELECT DISTINCT p.gid, coalesce(p.owner, a.usename), l.pid, a.application_name, a.state, to_char(coalesce(p.prepared, a.xact_start), 'HH24:MI:SS')
-     FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid 
+     FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
        LEFT JOIN pg_locks x ON l.pid IS NULL AND x.pid IS NULL AND x.virtualtransaction = l.virtualtransaction AND x.locktype = 'transactionid'
        LEFT JOIN pg_prepared_xacts p ON p.transaction = x.transactionid
      WHERE l.locktype = 'relation' AND l.granted AND l.relation IN (SELECT id FROM tree) AND l.pid IS DISTINCT FROM pg_backend_pid()
