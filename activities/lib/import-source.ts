@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import type { PhaseContext } from '../phase.ts';
 import { fail } from './fail.ts';
-import { REFUSED_NAMED_MAX, nameSome } from './import/refusals.ts';
+import { refusalOf } from './import/refusals.ts';
 import type { Refusal } from './import/refusals.ts';
 import type { MappingWord } from '../../procedures/mapping-words.ts';
 import { readTargetTables } from './import/target-schema.ts';
@@ -109,14 +109,17 @@ export function refusedSchema(
   params: ImportParams,
   { mapping: { refused }, standing }: { mapping: Mapping; standing: readonly string[] },
 ): Refusal[] {
-  if (refused.length === 0) return [];
   const others = standing.length > STANDING_NAMED_MAX ? ', …' : '';
   const into =
     params.schema === 'auto' && standing.length > 0
       ? ` for the tables that '${params.target}' has (${standing.slice(0, STANDING_NAMED_MAX).join(', ')}${others}; schema: create makes new ones)`
       : '';
-  const message = `The schema of '${params.source}' holds what cannot be carried exactly${into}: ${nameSome(refused)}. Change it, or say so in the step, then run again.`;
-  return [{ type: 'NotSupported', message, lines: refused, whole: refused.length <= REFUSED_NAMED_MAX }];
+  return refusalOf(
+    'NotSupported',
+    refused,
+    (named) =>
+      `The schema of '${params.source}' holds what cannot be carried exactly${into}: ${named}. Change it, or say so in the step, then run again.`,
+  );
 }
 
 /** Who makes the tables, as `inspect` found it. */

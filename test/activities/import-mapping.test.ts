@@ -214,6 +214,17 @@ test('more rows than a message names are all in the file, whatever is wrong with
   for (const line of last) expect(lines.filter((one) => line.test(one))).toHaveLength(1);
 });
 
+test('fewer than ten cells are listed too, where the message does not name them all', async () => {
+  await using world = await makeImportWorld({
+    sql: `CREATE TABLE t (id INTEGER PRIMARY KEY, a INT, b INT); INSERT INTO t (a, b) VALUES ('v', 'w'), ('v', 1), ('v', 1), ('v', 1), ('v', 1)`,
+  });
+  const { message } = await failureOf(world.run('inspect'));
+  expect(message).toContain("6 cells of 'src' cannot be carried exactly");
+  expect(message).toContain('; and 2 more. ');
+  const path = /All of them are listed in (.+)\.$/.exec(message)?.[1] ?? '';
+  expect((await readFile(path, 'utf8')).trim().split('\n')).toHaveLength(6);
+});
+
 test('the worked example of the page is what the program says', async () => {
   const page = await readFile(new URL('../../docs/procedures/database-import.md', import.meta.url), 'utf8');
   const sql = /```sql\n([^`]+)```/.exec(page)?.[1] ?? '';

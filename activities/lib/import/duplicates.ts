@@ -5,10 +5,10 @@
 import { isCitext } from '../compare.ts';
 import type { MappedSource } from '../import-source.ts';
 import type { MappedColumn, MappedTable, Mapping } from '../mapping.ts';
-import { quote, runAside } from '../sqlite.ts';
+import { quote, quoteText, runAside } from '../sqlite.ts';
 import type { Encoding } from './encoding.ts';
 import { mappingLine, skipLine } from './lines.ts';
-import { REFUSED_LISTED_MAX, REFUSED_NAMED_MAX, nameSome } from './refusals.ts';
+import { REFUSED_LISTED_MAX, refusalOf } from './refusals.ts';
 import type { Refusal } from './refusals.ts';
 
 /** How a unique key of the target compares a column. `folds`: without regard to case, as SQLite does or as PostgreSQL. */
@@ -35,9 +35,12 @@ export async function refusedDuplicates(
     for (const pair of pairs) found.push(describe(mapping, scan, pair));
     if (found.length === REFUSED_LISTED_MAX) break;
   }
-  if (found.length === 0) return [];
-  const message = `'${source.name}' has rows that a unique key of the target would not tell apart: ${nameSome(found)}. Nothing was changed.`;
-  return [{ type: 'VerificationFailed', message, lines: found, whole: found.length <= REFUSED_NAMED_MAX }];
+  return refusalOf(
+    'VerificationFailed',
+    found,
+    (named) =>
+      `'${source.name}' has rows that a unique key of the target would not tell apart: ${named}. Nothing was changed.`,
+  );
 }
 
 function scansOf(mapping: Mapping, table: MappedTable, keys: readonly UniqueKey[]): Scan[] {
@@ -118,16 +121,12 @@ function scanOf(table: MappedTable, key: UniqueKey): Scan | undefined {
   const { storageKey, name } = table.source;
   const shown = [...storageKey, ...names.filter((one) => !storageKey.includes(one))];
   const label = shown
-    .map((one, place) => `${textOf(`${place === 0 ? '' : ' '}${one}=`)} || quote(${quote(one)})`)
+    .map((one, place) => `${quoteText(`${place === 0 ? '' : ' '}${one}=`)} || quote(${quote(one)})`)
     .join(' || ');
   const filled = key.nullsEqual ? 'true' : values.map((value) => `${value} IS NOT NULL`).join(' AND ');
   const sql = `SELECT min(${label}) AS one, max(${label}) AS other FROM ${quote(name)} WHERE ${filled}
     GROUP BY ${values.join(', ')} HAVING count(*) > 1`;
   return { table, key, sql, encodings };
-}
-
-function textOf(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`;
 }
 
 function describe(mapping: Mapping, { table, key }: Scan, pair: Record<string, unknown>): string {

@@ -122,8 +122,19 @@ export class Offenders {
     if (before < OFFENDERS_NAMED_MAX) this.#kept.push(offender);
   }
 
+  /** `text` names all of them. */
+  get isNamed(): boolean {
+    return this.#named().length === this.total;
+  }
+
   /** As one text: `MixedClass: songs id=7 year holds text 'abc', expected an integer (mapping: { songs.year: text }); …`. */
   text(): string {
+    const named = this.#named();
+    const more = this.total > named.length ? `; and ${this.total - named.length} more` : '';
+    return named.map(offenderText).join('; ') + more;
+  }
+
+  #named(): Offender[] {
     const several = this.#byColumn.size > 1;
     const seen = new Map<string, number>();
     const first = this.#kept.filter(({ table, column }) => {
@@ -131,9 +142,7 @@ export class Offenders {
       seen.set(key, (seen.get(key) ?? 0) + 1);
       return !several || (seen.get(key) ?? 0) <= NAMED_OF_COLUMN_MAX;
     });
-    const named = first.slice(0, OFFENDERS_NAMED_MAX).map(offenderText);
-    const more = this.total > named.length ? `; and ${this.total - named.length} more` : '';
-    return named.join('; ') + more;
+    return first.slice(0, OFFENDERS_NAMED_MAX);
   }
 }
 

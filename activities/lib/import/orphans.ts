@@ -1,14 +1,14 @@
 /** Rows whose foreign keys point at nothing, in the source or under the keys of a target whose tables are there. */
+import { counted } from '../counted.ts';
 import type { MappedSource } from '../import-source.ts';
 import type { MappedTable } from '../mapping.ts';
 import type { Connection } from '../postgres.ts';
-import { quote, runAside } from '../sqlite.ts';
+import { quote, quoteText, runAside } from '../sqlite.ts';
 import type { ForeignKey } from '../sqlite-schema.ts';
 import type { Encoding } from './encoding.ts';
 import { skipLine } from './lines.ts';
-import { REFUSED_LISTED_MAX, REFUSED_NAMED_MAX, nameSome } from './refusals.ts';
+import { REFUSED_LISTED_MAX, refusalOf } from './refusals.ts';
 import type { Refusal } from './refusals.ts';
-import { counted } from '../counted.ts';
 
 /** What keeps rows without a parent out of the target, each in words with what would allow it. */
 export async function refusedOrphans(
@@ -18,10 +18,13 @@ export async function refusedOrphans(
   const own = await findOrphans(mapped, signal);
   const others = target === undefined ? [] : await findTargetOrphans(mapped, target, signal);
   const lines = [...own, ...others];
-  if (lines.length === 0) return [];
   const total = `${lines.length >= REFUSED_LISTED_MAX ? 'at least ' : ''}${counted(lines.length, 'row')}`;
-  const message = `'${mapped.source.name}' has ${total} whose foreign key points at nothing: ${nameSome(lines)}. Correct them first.`;
-  return [{ type: 'PreconditionFailed', message, lines, whole: lines.length <= REFUSED_NAMED_MAX }];
+  return refusalOf(
+    'PreconditionFailed',
+    lines,
+    (some) =>
+      `'${mapped.source.name}' has ${total} whose foreign key points at nothing: ${some}. Correct them first.`,
+  );
 }
 
 /** SQLite itself finds those of its own keys. */
@@ -56,7 +59,7 @@ function orphansOf({ source: table }: MappedTable): string {
       .join(' UNION ALL ');
   const labels = foreignKeys.map((key) => `WHEN ${key.id} THEN ${label(key)}`).join(' ');
   const ids = foreignKeys.map(({ id }) => id).join(', ');
-  return `WITH broken (countdown_row, countdown_key) AS (SELECT rowid, fkid FROM pragma_foreign_key_check(${text(name)}))
+  return `WITH broken (countdown_row, countdown_key) AS (SELECT rowid, fkid FROM pragma_foreign_key_check(${quoteText(name)}))
     SELECT countdown_key AS id, CASE countdown_key ${labels} END AS row FROM broken JOIN ${quote(name)} ON ${quote(storageKey[0] ?? '')} = countdown_row
     WHERE countdown_key IN (${ids}) ORDER BY countdown_key, countdown_row`;
 }
@@ -66,13 +69,11 @@ function labelOf(
   table: string,
   { own, columns, parent }: { own: string[]; columns: string[]; parent: string },
 ): string {
-  const cells = (names: string[]): string =>
-    names.map((name) => `${text(` ${name}=`)} || quote(${quote(name)})`).join(' || ');
-  return `${text(table)} || ${cells(own)} || ${text(` has no parent in ${parent} for`)} || ${cells(columns)}`;
+  return `${quoteText(table)} || ${cellsOf(own)} || ${quoteText(` has no parent in ${parent} for`)} || ${cellsOf(columns)}`;
 }
 
-function text(words: string): string {
-  return `'${words.replaceAll("'", "''")}'`;
+function cellsOf(names: string[]): string {
+  return names.map((name) => `${quoteText(` ${name}=`)} || quote(${quote(name)})`).join(' || ');
 }
 
 function filled(names: string[]): string {

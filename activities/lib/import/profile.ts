@@ -1,4 +1,5 @@
 /** The look at every cell before anything is changed. */
+import { counted, grouped } from '../counted.ts';
 import type { PhaseContext } from '../../phase.ts';
 import { fail } from '../fail.ts';
 import type { ImportParams, MappedSource } from '../import-source.ts';
@@ -7,14 +8,13 @@ import type { Connection } from '../postgres.ts';
 import { encodePage, labelOf } from '../rows.ts';
 import { LOOK_ROWS, readPages, runAside } from '../sqlite.ts';
 import type { Page, Source } from '../sqlite.ts';
-import { OFFENDERS_NAMED_MAX, Offenders, offenderText } from './offenders.ts';
+import { Offenders, offenderText } from './offenders.ts';
 import type { Offender } from './offenders.ts';
 import { REFUSED_LISTED_MAX } from './refusals.ts';
 import type { Refusal } from './refusals.ts';
 import { lengthOf } from './encoding.ts';
 import { withRehearsal } from './rehearse.ts';
 import type { Refused } from './rehearse.ts';
-import { counted, grouped } from '../counted.ts';
 
 /** Cells that may be kept beside their tables. */
 export const QUARANTINED_MAX = 10_000;
@@ -69,7 +69,7 @@ export async function profileCells(
       type: 'VerificationFailed',
       message: `${what} of '${params.source}' cannot be carried exactly: ${offenders.text()}. Correct them in the source, or say in the step what becomes of them; nothing was changed.`,
       lines: listed,
-      whole: offenders.total <= OFFENDERS_NAMED_MAX,
+      whole: offenders.isNamed,
     });
   }
   if (profile.quarantined > QUARANTINED_MAX) {

@@ -1,13 +1,12 @@
 /** What stands in the way of an import, gathered over all that is looked at, so that people hear all of it at once. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { grouped } from '../counted.ts';
 import type { PhaseContext } from '../../phase.ts';
 import { fail } from '../fail.ts';
 import { visible } from './lines.ts';
-import { grouped } from '../counted.ts';
+import { OFFENDERS_NAMED_MAX } from './offenders.ts';
 
-/** Of one kind of thing, how many a message names. */
-export const REFUSED_NAMED_MAX = 10;
 /** Of one kind of thing, how many are listed in the file of the run; further ones are counted at most. */
 export const REFUSED_LISTED_MAX = 100_000;
 
@@ -21,11 +20,20 @@ export type Refusal = {
   whole: boolean;
 };
 
-/** The first of them for a message, and how many there are beside. */
-export function nameSome(lines: readonly string[]): string {
-  const named = lines.slice(0, REFUSED_NAMED_MAX).join('; ');
-  return lines.length > REFUSED_NAMED_MAX
-    ? `${named}; and ${grouped(lines.length - REFUSED_NAMED_MAX)} more`
+/** Refuses these things; `message` puts the first of them into words, with how many there are beside. None, where there are none. */
+export function refusalOf(
+  type: Refusal['type'],
+  lines: readonly string[],
+  message: (named: string) => string,
+): Refusal[] {
+  if (lines.length === 0) return [];
+  return [{ type, message: message(nameSome(lines)), lines, whole: lines.length <= OFFENDERS_NAMED_MAX }];
+}
+
+function nameSome(lines: readonly string[]): string {
+  const named = lines.slice(0, OFFENDERS_NAMED_MAX).join('; ');
+  return lines.length > OFFENDERS_NAMED_MAX
+    ? `${named}; and ${grouped(lines.length - OFFENDERS_NAMED_MAX)} more`
     : named;
 }
 
