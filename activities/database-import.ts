@@ -15,6 +15,7 @@
  */
 import { makeBackup } from './lib/backup.ts';
 import { copyRows, copyState, finishTables, prepareTables, takeBack } from './lib/copy-rows.ts';
+import { counted } from './lib/counted.ts';
 import { fail, failureType } from './lib/fail.ts';
 import { takeOver } from './lib/fence.ts';
 import { assertReturned } from './lib/import/capture.ts';
@@ -27,7 +28,6 @@ import { withPostgres } from './lib/postgres.ts';
 import { verifyImport } from './lib/verify-import.ts';
 import { pause } from './lib/wait.ts';
 import type { PhaseActivities, PhaseContext } from './phase.ts';
-import { counted } from './lib/counted.ts';
 
 /** Milliseconds that the probe of hold-writes spends on the digest; a larger source is held again instead. */
 const PROBE_DIGEST_MS = 20_000;

@@ -6,6 +6,7 @@
  *   backfill   pages along the key, each with its checkpoint                                          undo: forgets its checkpoint
  *   verify     the structure is that of the clone; checks of the runbook's                            changes nothing
  */
+import { counted } from './lib/counted.ts';
 import { applyFolder, probeFolder, undoFolder } from './lib/migrate/apply-folder.ts';
 import { applyProgram, probeProgram, undoProgram } from './lib/migrate/apply-program.ts';
 import { probeBackfill, runBackfill, undoBackfill } from './lib/migrate/backfill.ts';
@@ -14,7 +15,6 @@ import { inspect as inspectTarget } from './lib/migrate/inspect.ts';
 import { type MigrateParams, inspectedOf } from './lib/migrate/params.ts';
 import { verify as verifyTarget } from './lib/migrate/verify.ts';
 import type { PhaseActivities } from './phase.ts';
-import { counted } from './lib/counted.ts';
 
 const inspect: PhaseActivities<MigrateParams> = {
   run: inspectTarget,

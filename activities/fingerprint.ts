@@ -7,13 +7,13 @@
  *   switch     STATE: its value
  *   migrations STATE: always the same, as nothing in it is ever changed
  */
+import { counted } from './lib/counted.ts';
 import type { FingerprintTake } from './phase.ts';
 import { fingerprintDatabase, fingerprintState } from './lib/catalog.ts';
 import { withPostgres } from './lib/postgres.ts';
 import { openSource, whenFree } from './lib/sqlite.ts';
 import { schemaDigest } from './lib/sqlite-schema.ts';
 import { openSwitch } from './lib/switch-client.ts';
-import { counted } from './lib/counted.ts';
 
 /** `rows: false`: others write meanwhile, so that only STATE can be compared. */
 type FingerprintParams = { target: string; rows?: false };

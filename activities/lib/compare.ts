@@ -13,7 +13,6 @@ import { compareBytes } from './import/compare-bytes.ts';
 import { NULL_FIELD, carrierOf, unescapeField } from './import/encoding.ts';
 import type { Encoding } from './import/encoding.ts';
 import { Offenders, shorten } from './import/offenders.ts';
-import type { Offender } from './import/offenders.ts';
 import { placeOf } from './import/statements.ts';
 import { readTargetLines } from './import/target-lines.ts';
 import type { TargetLines } from './import/target-lines.ts';
@@ -167,13 +166,6 @@ function keyOrder(table: MappedTable): string {
     .join(', ');
 }
 
-/** What keeps rows from being loaded only is none of its business: a value that PostgreSQL took may be longer than one that fits for certain. */
-class Incomparable extends Offenders {
-  override add(offender: Offender): void {
-    if (offender.code !== 'IndexEntryTooLong') super.add(offender);
-  }
-}
-
 /** The lines of the source, page by page. A cell that cannot be carried ends it: no comparison could be exact. */
 async function* readSource(
   work: CompareWork,
@@ -184,8 +176,8 @@ async function* readSource(
   const pages = readPages(work.source, work.table.source, { order, rowsMax, signal: work.signal });
   let rows = 0;
   for await (const page of pages) {
-    const offenders = new Incomparable();
-    const { lines, quarantined } = encodePage(work.source, work.table, page, offenders);
+    const offenders = new Offenders();
+    const { lines, quarantined } = encodePage(work.source, work.table, page, offenders, 'compared');
     if (offenders.total > 0) {
       throw fail(
         'VerificationFailed',

@@ -6,6 +6,7 @@
 import { finished } from 'node:stream/promises';
 import { from as copyFrom } from 'pg-copy-streams';
 import type { PhaseContext } from '../phase.ts';
+import { counted } from './counted.ts';
 import { fail } from './fail.ts';
 import { fenced } from './fence.ts';
 import {
@@ -15,6 +16,7 @@ import {
   forgetReturned,
   lockCaptured,
 } from './import/capture.ts';
+import { columnsCopied, lineCopied } from './import/copied.ts';
 import { emptyExisting, finishExisting, isPrepared, prepareExisting } from './import/existing-tables.ts';
 import { Offenders } from './import/offenders.ts';
 import type { Owner } from './import/places.ts';
@@ -29,7 +31,6 @@ import { encodePage } from './rows.ts';
 import type { Encoded } from './rows.ts';
 import { TextBytes, quote, readPages } from './sqlite.ts';
 import type { Cell, Page, Source } from './sqlite.ts';
-import { counted } from './counted.ts';
 
 /** The checkpoint that says that everything is done. */
 const ALL = 'all';
@@ -198,13 +199,13 @@ async function copyChunk(
   { table, place, made }: { table: MappedTable; place: string; made: Encoded | WirePage },
   onSent: () => void,
 ): Promise<void> {
-  const copied = table.columns.filter(({ computed }) => !computed);
-  const columns = copied.map((column) => quote(column.target)).join(', ');
   const isText = 'lines' in made;
   const format = isText ? '' : ' (FORMAT binary)';
-  const stream = connection.client.query(copyFrom(`COPY ${place} (${columns}) FROM STDIN${format}`));
+  const stream = connection.client.query(
+    copyFrom(`COPY ${place} (${columnsCopied(table)}) FROM STDIN${format}`),
+  );
   if (isText) {
-    stream.write(`${textOf(table, made.lines)}\n`, () => onSent());
+    stream.write(`${made.lines.map((line) => lineCopied(table, line)).join('\n')}\n`, () => onSent());
   } else {
     stream.write(WIRE_HEAD);
     stream.write(made.bytes, () => onSent());
@@ -218,17 +219,6 @@ async function copyChunk(
       `PostgreSQL took ${stream.rowCount} rows of ${table.source.name}, expected ${rowsOf(made)}.`,
     );
   }
-}
-
-/** Lines without the fields that PostgreSQL computes. */
-function textOf({ columns }: MappedTable, lines: string[]): string {
-  if (columns.every(({ computed }) => !computed)) return lines.join('\n');
-  const kept = (line: string): string =>
-    line
-      .split('\t')
-      .filter((_, at) => columns[at]?.computed !== true)
-      .join('\t');
-  return lines.map(kept).join('\n');
 }
 
 async function saveQuarantine(

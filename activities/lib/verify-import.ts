@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { PhaseContext, PhaseResult } from '../phase.ts';
 import { compareTable, DIFFERENCES_NAMED_MAX } from './compare.ts';
+import { counted, grouped } from './counted.ts';
 import { fail } from './fail.ts';
 import { takeOver } from './fence.ts';
 import { countersOf } from './import/existing-tables.ts';
@@ -20,7 +21,6 @@ import type { Connection } from './postgres.ts';
 import type { Quarantined } from './rows.ts';
 import { quote, runAside } from './sqlite.ts';
 import type { Source } from './sqlite.ts';
-import { counted, grouped } from './counted.ts';
 
 export type Findings = {
   cellsCompared: number;

@@ -1,4 +1,5 @@
 /** The phase `inspect` of database.import: everything that could stand in the way, before anything is changed. */
+import { counted } from '../counted.ts';
 import type { PhaseContext, PhaseResult } from '../../phase.ts';
 import { userRelations } from '../catalog.ts';
 import { fail } from '../fail.ts';
@@ -21,7 +22,6 @@ import { checkRoom } from './room.ts';
 import { findReplaced } from './swap.ts';
 import { readUniqueKeys } from './target-keys.ts';
 import { targetTableNames } from './target-schema.ts';
-import { counted } from '../counted.ts';
 
 /** Bytes of what is told about things left behind. */
 const TOLD_MAX = 2_000;

@@ -3,6 +3,7 @@
  * the fence, takes about as long as it is told, and gives way where replicas fall behind or sessions wait for locks.
  */
 import { performance } from 'node:perf_hooks';
+import { counted } from '../counted.ts';
 import type { PhaseContext, ProbeResult } from '../../phase.ts';
 import { fenced, takeOver } from '../fence.ts';
 import { type Connection, inTransaction, sqlState, withPostgres } from '../postgres.ts';
@@ -14,7 +15,6 @@ import { withMigrationLock } from './lock.ts';
 import type { Backfill, MigrateParams } from './params.ts';
 import { asUser } from './session.ts';
 import { LOCK_STATES, backoffMs } from './tries.ts';
-import { counted } from '../counted.ts';
 
 const ITEM = 'backfill';
 const PAGE_ROWS_MAX = 50_000;
