@@ -158,33 +158,33 @@ test('it waits while the run is paused, counts how long, and goes on when it is 
   expect(await wrong(world)).toEqual([{ rows: 0 }]);
 });
 
-test('a session that waits for a row is one that waits for a lock', async () => {
-  await using world = await makeWorld(
-    { maxBlocked: 0 },
-    `${SONGS} CREATE TABLE other (id int); INSERT INTO other VALUES (1);`,
-  );
-  await using holder = await world.session('holder');
-  await holder.query('BEGIN; UPDATE other SET id = 2');
-  await using waiter = await world.session('waiter');
-  const waiting = waiter.query('UPDATE other SET id = 3');
-  const blocked = `SELECT 1 FROM pg_stat_activity WHERE application_name = 'waiter' AND wait_event_type = 'Lock'`;
-  await expect.poll(() => world.ask(blocked), { timeout: 10_000 }).toHaveLength(1);
-  const context = world.context();
-  const filling = world.run('backfill', context);
-  await expect
-    .poll(() => context.told.map(({ detail }) => detail), { timeout: 10_000 })
-    .toContain('held: 1 sessions wait for a lock');
-  await holder.query('ROLLBACK');
-  await waiting;
-  expect(await filling).toMatchObject({ output: { rowsFilled: 500 } });
-});
+/** What one session holds, what another one waits for, and what lets it go on. */
+type Waits = { tables?: string; holds: string; waits: string; frees: string };
 
-test('it gives way while sessions wait for locks', async () => {
-  await using world = await makeWorld({ maxBlocked: 0 });
+test.each<[string, Waits]>([
+  [
+    'for a row',
+    {
+      tables: 'CREATE TABLE other (id int); INSERT INTO other VALUES (1);',
+      holds: 'BEGIN; UPDATE other SET id = 2',
+      waits: 'UPDATE other SET id = 3',
+      frees: 'ROLLBACK',
+    },
+  ],
+  [
+    'for a lock',
+    {
+      holds: 'BEGIN; CREATE TABLE other (id int); SELECT pg_advisory_lock(1)',
+      waits: 'SELECT pg_advisory_lock(1)',
+      frees: 'ROLLBACK; SELECT pg_advisory_unlock_all()',
+    },
+  ],
+])('it gives way while a session waits %s', async (_, { tables = '', holds, waits, frees }) => {
+  await using world = await makeWorld({ maxBlocked: 0 }, `${SONGS} ${tables}`);
   await using holder = await world.session('holder');
-  await holder.query('BEGIN; CREATE TABLE other (id int); SELECT pg_advisory_lock(1)');
+  await holder.query(holds);
   await using waiter = await world.session('waiter');
-  const waiting = waiter.query('SELECT pg_advisory_lock(1)');
+  const waiting = waiter.query(waits);
   const blocked = `SELECT 1 FROM pg_stat_activity WHERE application_name = 'waiter' AND wait_event_type = 'Lock'`;
   await expect.poll(() => world.ask(blocked), { timeout: 10_000 }).toHaveLength(1);
   const context = world.context();
@@ -192,7 +192,7 @@ test('it gives way while sessions wait for locks', async () => {
   await expect
     .poll(() => context.told.map(({ detail }) => detail), { timeout: 10_000 })
     .toContain('held: 1 sessions wait for a lock');
-  await holder.query('ROLLBACK; SELECT pg_advisory_unlock_all()');
+  await holder.query(frees);
   await waiting;
   expect(await filling).toMatchObject({ output: { rowsFilled: 500 } });
 });

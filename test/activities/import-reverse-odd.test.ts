@@ -5,47 +5,20 @@ import { finished } from 'node:stream/promises';
 import { Client } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
 import { describe, expect, test } from 'vitest';
-import { makeImportWorld } from '../support/import-world.ts';
-import type { ImportPhase, ImportWorld, ImportWorldOptions } from '../support/import-world.ts';
+import type { ImportWorld } from '../support/import-world.ts';
 import { makeDatabase } from '../support/postgres.ts';
+import { released as releasedWorld, takeBack, waitForRow } from '../support/reverse-world.ts';
+import type { ReverseOptions } from '../support/reverse-world.ts';
 
-const PHASES: ImportPhase[] = [
-  'inspect',
-  'backup',
-  'hold-writes',
-  'copy',
-  'verify',
-  'switch',
-  'release-writes',
-];
-/** Looks at the server until it shows what is waited for. */
-const LOOKS_MAX = 500;
-
-type Odd = ImportWorldOptions & { target?: string };
-
-/** A world after the release. `target`: tables that are there already. */
-async function released(sql: string, { target, ...options }: Odd = {}): Promise<ImportWorld> {
-  const world = await makeImportWorld({ sql }, { reverseCapture: true, ...options });
-  if (target !== undefined) await world.ask(target);
-  for (const phase of PHASES) expect((await world.run(phase)).verdict).toMatch(/pass|warn/);
-  return world;
-}
-
-async function takeBack(world: ImportWorld): Promise<void> {
-  for (const phase of ['release-writes', 'switch', 'copy', 'hold-writes'] as const)
-    expect(await world.undo(phase), phase).toMatchObject({ verdict: 'pass' });
-}
+/** A world after the release of writes to what `sql` makes. */
+const released = (sql: string, options: ReverseOptions = {}): Promise<ImportWorld> =>
+  releasedWorld({ ...options, sql });
 
 function source(world: ImportWorld, sql: string): unknown[][] {
   using db = new DatabaseSync(world.path, { readOnly: true });
   const statement = db.prepare(sql);
   statement.setReadBigInts(true);
   return statement.all().map((row) => Object.values(row));
-}
-
-async function waitFor(world: ImportWorld, sql: string): Promise<void> {
-  for (let look = 0; look < LOOKS_MAX; look += 1) if ((await world.ask(sql)).length > 0) return;
-  throw new Error(`The server never showed: ${sql}`);
 }
 
 const ONE = `CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t VALUES (1, 'x'), (2, 'y')`;
@@ -248,7 +221,7 @@ describe('sessions', () => {
     await client.connect();
     await client.query(`BEGIN; UPDATE t SET v = 'last' WHERE id = 1; INSERT INTO t VALUES (3, 'last')`);
     const undo = world.undo('release-writes');
-    await waitFor(world, 'SELECT 1 FROM pg_locks WHERE NOT granted');
+    await waitForRow(world, 'SELECT 1 FROM pg_locks WHERE NOT granted');
     await client.query('COMMIT');
     await client.end();
     expect((await undo).summary).toMatch(/^2 rows carried back/);
@@ -295,7 +268,7 @@ describe('sessions', () => {
     await reader.connect();
     await reader.query('BEGIN; SELECT 1 FROM u');
     const end = world.run('end-capture');
-    await waitFor(world, `SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'u'::regclass`);
+    await waitForRow(world, `SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'u'::regclass`);
     expect(await world.ask(`SELECT 1 FROM pg_locks WHERE relation = 't'::regclass`)).toEqual([]);
     await reader.query('COMMIT');
     await reader.end();

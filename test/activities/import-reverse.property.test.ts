@@ -2,23 +2,12 @@
 import { DatabaseSync } from 'node:sqlite';
 import { expect, test } from 'vitest';
 import { makeRandom } from '../../examples/piano-keys/random.ts';
-import { makeImportWorld } from '../support/import-world.ts';
-import type { ImportPhase } from '../support/import-world.ts';
+import { released } from '../support/reverse-world.ts';
 
 const seed = Number(process.env['COUNTDOWN_TEST_SEED'] ?? 1);
 const ROUNDS = process.env['COUNTDOWN_TEST_DEEP'] === '1' ? 40 : 3;
 const STATEMENTS = 120;
 process.stdout.write(`reverse capture: ${ROUNDS} rounds, seed ${seed}\n`);
-
-const PHASES: ImportPhase[] = [
-  'inspect',
-  'backup',
-  'hold-writes',
-  'copy',
-  'verify',
-  'switch',
-  'release-writes',
-];
 
 const SQL = `
   CREATE TABLE a (id INTEGER PRIMARY KEY AUTOINCREMENT, word TEXT UNIQUE, n INTEGER, r REAL, d DATE, at DATETIME, b BLOB, ok BOOLEAN);
@@ -87,8 +76,7 @@ function rows(found: Record<string, unknown>[]): string[] {
 for (let round = 0; round < ROUNDS; round += 1) {
   test(`traffic ${seed + round}: what PostgreSQL held is what the source holds`, async () => {
     const random = makeRandom(seed + round);
-    await using world = await makeImportWorld({ sql: SQL }, { reverseCapture: true, chunkRows: 7 });
-    for (const phase of PHASES) await world.run(phase);
+    await using world = await released({ sql: SQL, chunkRows: 7 });
     const before = rows(await world.ask(IN_POSTGRES));
     // A statement that breaks a rule does nothing.
     const traffic = Array.from(
