@@ -16,6 +16,9 @@ function rights(acl: string, type: string, owner: string): string {
   return `(SELECT array_agg(a ORDER BY a::text) FROM unnest(coalesce(${acl}, acldefault(${type}, ${owner}))) AS a)::text`;
 }
 
+/** Of triggers `t`: those that do not note rows for the way back of an import. */
+export const NOT_NOTING = `t.tgfoid NOT IN (SELECT f.oid FROM pg_proc f JOIN pg_namespace o ON o.oid = f.pronamespace WHERE o.nspname = 'countdown')`;
+
 /** One query for each sort of object; each row is an object with everything about it. Sorted by us, bytewise. */
 export const OBJECTS: Record<string, string> = {
   schemas: `SELECT n.nspname, pg_get_userbyid(n.nspowner), ${rights('n.nspacl', `'n'`, 'n.nspowner')} FROM pg_namespace n WHERE ${OURS}`,
@@ -34,7 +37,7 @@ export const OBJECTS: Record<string, string> = {
   views: `SELECT n.nspname, c.relname, pg_get_viewdef(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE ${OURS} AND c.relkind IN ('v', 'm')`,
   rules: `SELECT n.nspname, pg_get_ruledef(r.oid), r.ev_enabled FROM pg_rewrite r ${RELATION.replace('%.REL', 'r.ev_class')} WHERE r.rulename <> '_RETURN'`,
   triggers: `SELECT n.nspname, pg_get_triggerdef(t.oid), t.tgenabled FROM pg_trigger t ${RELATION.replace('%.REL', 't.tgrelid')}
-    WHERE NOT t.tgisinternal AND t.tgfoid NOT IN (SELECT f.oid FROM pg_proc f JOIN pg_namespace o ON o.oid = f.pronamespace WHERE o.nspname = 'countdown')`,
+    WHERE NOT t.tgisinternal AND ${NOT_NOTING}`,
   policies: `SELECT n.nspname, c.relname, p.polname, p.polcmd, p.polpermissive, p.polroles::regrole[]::text, pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)
     FROM pg_policy p ${RELATION.replace('%.REL', 'p.polrelid')}`,
   functions: `SELECT n.nspname, p.oid::regprocedure::text, p.prokind, pg_get_userbyid(p.proowner), ${rights('p.proacl', `'f'`, 'p.proowner')},

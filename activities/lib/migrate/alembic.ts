@@ -19,6 +19,9 @@ type Below = { parents: string[]; needs: string[] };
 /** The newest first. */
 type Graph = ReadonlyMap<string, Below>;
 
+/** What Alembic calls all the heads that there are. */
+const HEADS = 'heads';
+
 export function openAlembic(
   alembic: Start,
   params: MigrateParams,
@@ -63,9 +66,6 @@ export function openAlembic(
     },
   };
 }
-
-/** Every head that there is. */
-const HEADS = 'heads';
 
 /** What stands behind the line that names the revision: before a merge come those of the other branch. */
 function ownPart(stdout: string, direction: 'upgrade' | 'downgrade', revision: string): string {

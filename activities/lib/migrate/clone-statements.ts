@@ -2,6 +2,7 @@
  * The statements that make the structure of one database again in an empty one, read from its catalog. What is left out
  * (aggregates, operators, foreign tables and the like) shows when the two are compared, and pg_dump is asked then.
  */
+import { NOT_NOTING } from '../catalog.ts';
 import type { Connection } from '../postgres.ts';
 
 /** Not the system's, not ours, and not an extension's. */
@@ -25,9 +26,6 @@ const COLUMNS = `(SELECT string_agg(quote_ident(a.attname) || ' ' || format_type
   WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)`;
 
 const OPTIONS = `CASE WHEN c.reloptions IS NULL THEN '' ELSE ' WITH (' || array_to_string(c.reloptions, ', ') || ')' END`;
-
-/** A trigger that notes rows for the way back of an import. */
-const NOT_OURS = `t.tgfoid NOT IN (SELECT f.oid FROM pg_proc f JOIN pg_namespace o ON o.oid = f.pronamespace WHERE o.nspname = 'countdown')`;
 
 /** In the order in which they are made; a statement that comes too early is tried again. */
 const STATEMENTS: string[] = [
@@ -77,9 +75,9 @@ const STATEMENTS: string[] = [
     WHERE c.relkind <> 't' AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')) AND ${own('pg_class', 'c')} ORDER BY x.relkind DESC, i.indexrelid`,
   `SELECT 'ALTER TABLE ' || ${NAME} || ' ADD CONSTRAINT ' || quote_ident(k.conname) || ' ' || pg_get_constraintdef(k.oid)
     FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE k.contype = 'f' AND k.conparentid = 0 AND ${own('pg_class', 'c')}`,
-  `SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND ${NOT_OURS} AND ${own('pg_class', 'c')}`,
+  `SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND ${NOT_NOTING} AND ${own('pg_class', 'c')}`,
   `SELECT 'ALTER TABLE ' || ${NAME} || CASE t.tgenabled WHEN 'D' THEN ' DISABLE' WHEN 'A' THEN ' ENABLE ALWAYS' ELSE ' ENABLE REPLICA' END || ' TRIGGER ' || quote_ident(t.tgname)
-    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT t.tgisinternal AND t.tgenabled <> 'O' AND ${NOT_OURS} AND ${own('pg_class', 'c')}`,
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT t.tgisinternal AND t.tgenabled <> 'O' AND ${NOT_NOTING} AND ${own('pg_class', 'c')}`,
   `SELECT pg_get_ruledef(r.oid) FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace WHERE r.rulename <> '_RETURN' AND ${own('pg_class', 'c')}`,
   `SELECT 'CREATE POLICY ' || quote_ident(p.polname) || ' ON ' || ${NAME} || ' AS ' || CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END
       || ' FOR ' || CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END
