@@ -57,7 +57,7 @@ export function keyForms(encoding: Encoding, field: string): Exclude<Cell, null>
     case 'boolean':
       return field === 't' ? [1n, 't', 'true'] : [0n, 'f', 'false'];
     case 'bytes': {
-      const bytes = Buffer.from(field.slice('\\\\x'.length), 'hex');
+      const bytes = bytesOf(field);
       return [bytes, bytes];
     }
     case 'uuid': {
@@ -89,7 +89,7 @@ function booleanCell(field: string, like: Cell): Cell {
 }
 
 function bytesCell(field: string, like: Cell): Cell {
-  const bytes = Buffer.from(field.slice('\\\\x'.length), 'hex');
+  const bytes = bytesOf(field);
   if (typeof like !== 'string') return bytes;
   const text = bytes.toString('utf8');
   return Buffer.from(text, 'utf8').equals(bytes) ? text : bytes;
@@ -144,4 +144,12 @@ function momentNumber(field: string, form: Exclude<MomentForm, 'iso'>, like: Cel
   const unit = form === 'epoch-seconds' ? 1_000_000n : 1000n;
   const isWhole = us % unit === 0n;
   return isWhole && typeof like !== 'number' ? us / unit : Number(us) / Number(unit);
+}
+
+/** How COPY begins the field of a blob. */
+const HEX_MARK = String.raw`\\x`;
+
+/** The bytes of which a field speaks. */
+export function bytesOf(field: string): Buffer {
+  return Buffer.from(field.slice(HEX_MARK.length), 'hex');
 }

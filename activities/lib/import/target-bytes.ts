@@ -5,7 +5,7 @@
 import type { Socket } from 'node:net';
 import { LendingSocket } from '../lending-socket.ts';
 import type { Connection } from '../postgres.ts';
-import { FRAME_BYTES, WIRE_END, WIRE_HEAD } from './wire.ts';
+import { COPY_DATA, FRAME_BYTES, WIRE_END, WIRE_HEAD } from './wire.ts';
 
 export type TargetBytes = {
   /** Takes the next rows where they are these, and gives whether they were. After a no there is only `skip`. */
@@ -23,7 +23,6 @@ const HELD_MAX = 2 * 1024 * 1024;
 /** What is still on its way when the socket is told. */
 const SPARE_BYTES = 128 * 1024;
 const COPY_OUT_RESPONSE = 0x48;
-const COPY_DATA = 0x64;
 
 /** Starts the query. The session is busy until all is taken. */
 export function readTargetBytes(connection: Connection, sql: string, signal: AbortSignal): TargetBytes {

@@ -7,6 +7,7 @@ import type { MappedColumn, MappedTable } from '../mapping.ts';
 import { INDEX_BYTES_MAX, entryBytes, indexedColumns } from '../rows.ts';
 import { isDoubtful } from '../sqlite.ts';
 import type { Cell } from '../sqlite.ts';
+import { bytesOf } from './decode.ts';
 import { carrierOf, unescapeField } from './encoding.ts';
 import type { Filled } from './encoding.ts';
 import { clockAt, dayAt, momentOf } from './wire-moments.ts';
@@ -19,9 +20,8 @@ export const WIRE_HEAD = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'lati
 export const WIRE_END = Buffer.from([0xff, 0xff]);
 /** `d` and the length of the message, which stand before each row that PostgreSQL sends. */
 export const FRAME_BYTES = 5;
-const COPY_DATA = 0x64;
+export const COPY_DATA = 0x64;
 
-const START_BYTES = 1024 * 1024;
 /** Bytes that a character of a JavaScript string takes at most. */
 const CHARACTER_BYTES = 3;
 /** Length from which a native copy is faster than a loop. */
@@ -60,7 +60,6 @@ export class WireRows {
       .map(([place, column]) => ({ place, notNull: column.notNull, write: writerOf(column) }));
     this.#indexed = indexedColumns(table);
     this.#framed = framed;
-    this.reuse(new ArrayBuffer(START_BYTES));
   }
 
   /** Begins anew in this buffer. */
@@ -203,7 +202,7 @@ function writerOf(column: MappedColumn): FieldWriter {
         if (cell instanceof Uint8Array) return rows.blob(cell);
         if (isDoubtful(cell)) return false;
         const field = encode(cell);
-        return field !== undefined && rows.blob(Buffer.from(field.slice(HEX_MARK.length), 'hex'));
+        return field !== undefined && rows.blob(bytesOf(field));
       };
     case 'uuid':
       return (rows, cell) => {
@@ -237,9 +236,6 @@ function writerOf(column: MappedColumn): FieldWriter {
       return encoding satisfies never;
   }
 }
-
-/** How COPY begins the field of a blob. */
-const HEX_MARK = String.raw`\\x`;
 
 function writeField(rows: WireRows, field: string | undefined): boolean {
   return field !== undefined && rows.text(unescapeField(field));
