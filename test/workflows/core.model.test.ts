@@ -291,7 +291,7 @@ class Model {
         );
         return;
       case 'record':
-        apply(this.plan, this.state, { kind: 'recorded' }, this.now);
+        apply(this.plan, this.state, { kind: 'recorded', counted: [] }, this.now);
         return;
       case 'window': {
         // Open for a moment, or opening later.
