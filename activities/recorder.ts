@@ -52,11 +52,12 @@ export function makeRecorder({
       }
       const counted = await store.counted(run, 0);
       const begun = { ...(await store.begun(run, execution)), counted };
-      if (!begun.reopened || isPastNoReturn(plan, begun)) return begun;
-      // From this row on the store refuses every forward intent: no leftover of the closed workflow can begin anything
-      // that the unwinding would not see. Only then is the journal read.
+      if (!begun.reopened) return begun;
+      // From this row on the journal takes no row of the closed workflow. Above the point of no return it also refuses every
+      // forward intent: nothing that was left over can begin what the unwinding would not see. Only then is the journal read.
+      const state = isPastNoReturn(plan, begun) ? 'running' : 'unwinding';
       const body = { because: begun.reopenReason ?? CLOSED };
-      const said: RecordRow = { key: `${execution}/reopen`, kind: 'run', state: 'unwinding', body };
+      const said: RecordRow = { key: `${execution}/reopen`, kind: 'run', state, body };
       await told(store.record(run, [said]));
       return { ...(await store.begun(run, execution)), counted: await store.counted(run, 0) };
     },

@@ -268,6 +268,7 @@ function opened(
     approval.past.push(approval.evidence);
     approval.votes = [];
     approval.glass = [];
+    approval.quorumAt = null;
     approval.round += 1;
     write(state, {
       kind: 'approval',
