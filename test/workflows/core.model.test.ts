@@ -574,7 +574,8 @@ class Model {
     if (
       this.state.run === 'stuck' &&
       first !== undefined &&
-      (this.say('resolve', null, 'eve', null) ||
+      // Trying again is no help for a target that differs, so the whole desk is tried again once.
+      ((!this.resolvedWhole && this.say('resolve', null, 'eve', null)) ||
         this.say('resolve', first.subject, 'eve', null) ||
         this.say('resolve', first.subject, 'eve', null))
     )
