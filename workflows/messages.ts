@@ -100,6 +100,8 @@ export type Begun = {
   groups: Record<string, string[]>;
   /** Another execution of the workflow has told of the run already. */
   reopened: boolean;
+  /** Why it was opened again, as the API stored it; null if it stored nothing. */
+  reopenReason?: string | null;
   /** Every phase that is not `pending` in the read model: first those with a run intent, in order of the first one; then the others. */
   journal: JournalPhase[];
   /** Fingerprints by target: the digest of before as the interceptor gave it to the workflow, and the highest try in the journal. */
