@@ -46,22 +46,25 @@ export async function readDecision(pool: Pool, run: number, id: string): Promise
   return rows[0]?.body;
 }
 
+/** Which unanswered decisions: of one run, or without those of some; by default all. */
+export type Unanswered = { of?: number; without?: readonly number[] };
+
 /**
  * Rows that the run has neither answered nor refused, of open runs, older than `olderMs`: aborts first, then oldest first.
- * Runs in `without` are left out.
  */
 export async function unansweredDecisions(
   pool: Pool,
   olderMs: number,
   limit: number,
-  without: readonly number[] = [],
+  { of, without = [] }: Unanswered = {},
 ): Promise<Decision[]> {
   const { rows } = await pool.query<{ body: Decision }>(
     `select d.body from countdown.decisions d join countdown.runs r using (run)
     where d.answered_at is null and d.refused is null and d.at <= clock_timestamp() - $1 * interval '1 millisecond'
-      and r.state not in ('succeeded', 'stopped', 'rolled-back') and d.run <> all ($3)
+      and r.state not in ('succeeded', 'stopped', 'rolled-back')
+      and ($3::integer is null or d.run = $3) and d.run <> all ($4::integer[])
     order by d.kind <> 'abort', d.at limit $2`,
-    [olderMs, limit, without],
+    [olderMs, limit, of ?? null, without],
   );
   return rows.map(({ body }) => body);
 }

@@ -77,7 +77,7 @@ export function makeApiStore(pool: Pool): ApiStore {
     insertDecision: (decision) => insertDecision(pool, decision),
     answerDecision: (row) => answerDecision(pool, row),
     refuseDecision: (row) => refuseDecision(pool, row),
-    unanswered: (olderMs, limit, without) => unansweredDecisions(pool, olderMs, limit, without),
+    unanswered: (olderMs, limit, which) => unansweredDecisions(pool, olderMs, limit, which),
     tellReopened: (run, reason) => tellReopened(pool, run, reason),
     refused: (row) => appendRefused(pool, row),
     refusals: (page) => readRefused(pool, page),

@@ -2,7 +2,7 @@
  * What the store gives to the worker and to the API: one type a side, so that each gets its own database role and
  * nothing more. PostgreSQL is behind both; the journal moves only through the function `countdown.append`.
  */
-import type { RefusalStored } from './decisions.ts';
+import type { RefusalStored, Unanswered } from './decisions.ts';
 import type { Facts } from './facts.ts';
 import type { StoreMetrics } from './metrics.ts';
 import type { Undoing } from './undoing.ts';
@@ -358,9 +358,9 @@ export type ApiStore = {
   refuseDecision(row: { run: number; id: string; code: string }): Promise<RefusalStored>;
   /**
    * Decisions that their run has neither answered nor refused, of open runs, older than `olderMs`: aborts first, then
-   * oldest first. Runs in `without` are left out.
+   * oldest first.
    */
-  unanswered(olderMs: number, limit: number, without?: readonly number[]): Promise<Decision[]>;
+  unanswered(olderMs: number, limit: number, which?: Unanswered): Promise<Decision[]>;
   /** Stores why the workflow of an open run is opened again, before the new one starts; 500 characters are kept. */
   tellReopened(run: number, reason: string): Promise<void>;
   /** A refused attempt, in the environment's own chain (run 0). */

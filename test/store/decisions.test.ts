@@ -94,7 +94,7 @@ describe('unanswered decisions', () => {
     expect(await unanswered([run])).toEqual([]);
   });
 
-  test('are listed aborts first, then oldest first, without the runs that the caller has dealt with', async () => {
+  test('are listed aborts first, then oldest first, of one run or without some', async () => {
     const one = await newRun(store, planOver('order 1'));
     const two = await newRun(store, planOver('order 2'));
     const given = [
@@ -108,9 +108,10 @@ describe('unanswered decisions', () => {
     await age(one, ids(given));
     await age(two, ids(given));
     expect(await unanswered([one, two])).toEqual(['o3 abort', 'o4 abort', 'o1', 'o2', 'o5']);
-    const rest = await store.api.unanswered(0, 100, [one]);
+    const rest = await store.api.unanswered(0, 100, { without: [one] });
     expect(ids(rest.filter(({ run }) => run === two))).toEqual(['o4 abort', 'o2']);
     expect(rest.filter(({ run }) => run === one)).toEqual([]);
+    expect(ids(await store.api.unanswered(0, 2, { of: one }))).toEqual(['o3 abort', 'o1']);
   });
 });
 
@@ -172,10 +173,10 @@ async function untilBlocked(): Promise<void> {
   }
 }
 
-describe('the delivery of a decision', () => {
-  const delivery = async (run: number, id: string) =>
-    (await store.api.run(run))?.decisions.find((one) => one.id === id)?.delivery;
+const delivery = async (run: number, id: string) =>
+  (await store.api.run(run))?.decisions.find((one) => one.id === id)?.delivery;
 
+describe('the delivery of a decision', () => {
   test('is stored, journalled and confirmed while the run is open', async () => {
     const run = await newRun(store, planOver('delivery'));
     await store.api.insertDecision(decision(run, 'told'));
