@@ -30,6 +30,8 @@ const ENVIRONMENTS_EVERY_MS = 5_000;
  * try of a phase and every attempt of an undo that another worker could do. One for the phases, and the least possible for
  * the workflows, of which one is for the sticky queue.
  */
+/** Rows that a workflow records: a frozen worker holds one for `RECORD_TIMEOUT_MS`. */
+const RECORD_POLLS = 1;
 const PHASE_POLLS = 1;
 const WORKFLOW_POLLS = 2;
 
@@ -128,7 +130,7 @@ function connect(settings: Settings): Promise<NativeConnection> {
 
 type Parts = { settings: Settings; connection: NativeConnection; activities: Activities; pools: string[] };
 
-/** One worker for the workflows and their local activities, one for each pool's phases. */
+/** One worker for the workflows and the rows that they record, one for each pool's phases. */
 function workersOf({ settings, connection, activities, pools }: Parts): Promise<Worker>[] {
   const shared: Omit<WorkerOptions, 'taskQueue'> = {
     connection,
@@ -150,6 +152,7 @@ function workersOf({ settings, connection, activities, pools }: Parts): Promise<
       // A task of a worker that died waits for it no longer than this.
       stickyQueueScheduleToStartTimeout: '1s',
       workflowTaskPollerBehavior: { type: 'simple-maximum', maximum: WORKFLOW_POLLS },
+      activityTaskPollerBehavior: { type: 'simple-maximum', maximum: RECORD_POLLS },
     }),
     ...pools.map((name) =>
       Worker.create({

@@ -1,8 +1,9 @@
-/** The local activities of the interpreter: rows that no phase activity writes. */
+/** The interpreter's own activities: rows that no phase activity writes. */
 import { type Plan, isWait } from '../procedures/plan.ts';
 import { closesAt, nextOpening } from '../procedures/windows.ts';
 import { digest } from '../store/digest.ts';
 import { JournalRefusal } from '../store/refusal.ts';
+import { readableJson } from '../store/text.ts';
 import type { RunRow, WorkerStore } from '../store/types.ts';
 import type { Begun, RecordRow, Recorder } from '../workflows/messages.ts';
 import { CLOSED } from '../workflows/state.ts';
@@ -16,9 +17,9 @@ function isPastNoReturn(plan: Plan, begun: Begun): boolean {
 }
 
 /** What the journal refuses it will always refuse: it is not tried again. */
-async function told(act: Promise<void>): Promise<void> {
+async function told<T>(act: Promise<T>): Promise<T> {
   try {
-    await act;
+    return await act;
   } catch (error) {
     if (error instanceof JournalRefusal) throw fail(error.name, error.message);
     throw error;
@@ -49,19 +50,21 @@ export function makeRecorder({
           `The plan that run ${run} was started with is not the one that the API stored. Start runs through the API.`,
         );
       }
-      const begun = await store.begun(run, execution);
+      const counted = await store.counted(run, 0);
+      const begun = { ...(await store.begun(run, execution)), counted };
       if (!begun.reopened || isPastNoReturn(plan, begun)) return begun;
       // From this row on the store refuses every forward intent: no leftover of the closed workflow can begin anything
       // that the unwinding would not see. Only then is the journal read.
-      const body = { because: CLOSED };
+      const body = { because: begun.reopenReason ?? CLOSED };
       const said: RecordRow = { key: `${execution}/reopen`, kind: 'run', state: 'unwinding', body };
       await told(store.record(run, [said]));
-      return store.begun(run, execution);
+      return { ...(await store.begun(run, execution)), counted: await store.counted(run, 0) };
     },
 
-    async record({ run, rows }) {
+    async record({ run, rows, after }) {
       await assertLawful(store, await load(run), rows);
       await told(store.record(run, rows));
+      return { counted: await store.counted(run, after) };
     },
 
     async openApproval({ run, key, plan, step, leading, round, opened, dueAt, from, about }) {
@@ -94,21 +97,16 @@ export function makeRecorder({
       return { opensAt, closesAt: closesAt(window, opensAt) ?? null };
     },
 
-    async readDecision({ run, id }) {
+    async countDecision({ run, told: said }) {
       assertOwnWorkflow(run, workflowIdPrefix);
-      const decision = await store.decision(run, id);
-      if (decision === undefined) {
+      const decision = await store.decision(run, said.id);
+      if (decision === undefined || digest(decision) !== digest(readableJson(said))) {
         throw fail(
           'ApprovalMissing',
-          `No door wrote decision ${id} of run ${run}. Decide through the API, Slack or the console.`,
+          `No interface wrote decision ${said.id} of run ${run} as it was sent. Decide through the API, Slack or the console.`,
         );
       }
-      return decision;
-    },
-
-    async countDecision({ run, id }) {
-      assertOwnWorkflow(run, workflowIdPrefix);
-      await told(store.countDecision(run, id));
+      return { seq: await told(store.countDecision(run, decision.id)), decision };
     },
   };
 }

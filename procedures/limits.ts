@@ -52,6 +52,17 @@ export const SUMMARY_BYTES_MAX = 4 * 1024;
 /** Temporal. */
 export const HISTORY_EVENTS_MAX = 4_000;
 export const WORKFLOW_TASK_TIMEOUT_MS = 5 * SECOND_MS;
+/** One attempt to record rows of the workflow. A frozen worker holds one that long; it is tried again until it succeeds. */
+export const RECORD_TIMEOUT_MS = 5 * SECOND_MS;
+/** Decisions that one run can take: Temporal holds as many updates in one history. */
+export const DECISIONS_MAX = 2_000;
+/** Journalled decisions that one record gives back to a workflow that has not heard them. */
+export const UNHEARD_MAX = 50;
+/** The share of the rollback objective for which a transient failure of an undo is retried before a person is asked. */
+export const UNDO_RETRY_SHARE = 0.5;
+/** Pauses between those retries: the first, then doubled up to the last. */
+export const UNDO_RETRY_MS_FIRST = 2 * SECOND_MS;
+export const UNDO_RETRY_MS_MAX = 30 * SECOND_MS;
 /** How long the worker retries its own journal rows before it gives up (`journalWaitMs`). */
 export const JOURNAL_WAIT_MS = 60 * SECOND_MS;
 /** How long a door waits for the workflow's answer before it says NoWorker. */

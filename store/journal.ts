@@ -128,10 +128,11 @@ export async function appendRows(pool: Pool, run: number, rows: readonly RecordR
   }
 }
 
-/** Journals what the door wrote, once. Throws JournalRefusal where no door wrote it, or the run is closed. */
-export async function appendDecision(pool: Pool, run: number, id: string): Promise<void> {
-  const { refused, detail } = await append(pool, { run, kind: 'decision', key: `decision/${id}` });
+/** Journals what an interface wrote, once, and gives its row. Throws JournalRefusal if none wrote it, or the run is closed. */
+export async function appendDecision(pool: Pool, run: number, id: string): Promise<number> {
+  const { seq, refused, detail } = await append(pool, { run, kind: 'decision', key: `decision/${id}` });
   if (refused !== null) throw new JournalRefusal(refused, detail ?? '');
+  return Number(seq);
 }
 
 /** A refused attempt, in its environment's own chain. */

@@ -8,7 +8,7 @@ import type { StoreMetrics } from './metrics.ts';
 import type { Undoing } from './undoing.ts';
 import type { Direction, Json, Plan, Verdict } from '../procedures/plan.ts';
 import type { PhaseState, RunState } from '../procedures/states.ts';
-import type { Begun, Decision, DecisionKind, RecordRow } from '../workflows/messages.ts';
+import type { Begun, Decision, Counted, DecisionKind, RecordRow } from '../workflows/messages.ts';
 
 export type JournalKind =
   | 'asked'
@@ -133,7 +133,9 @@ export type WorkerStore = {
   record(run: number, rows: RecordRow[]): Promise<void>;
   decision(run: number, id: string): Promise<Decision | undefined>;
   /** Journals a decision row once, by id. */
-  countDecision(run: number, id: string): Promise<void>;
+  countDecision(run: number, id: string): Promise<number>;
+  /** Decisions that the journal holds after row `after`, oldest first; bounded by `DECISIONS_MAX` and `UNHEARD_MAX`. */
+  counted(run: number, after: number): Promise<Counted[]>;
   /** Approving decision rows of this approval that are journalled, and everybody who steered the run. */
   votes(
     run: number,

@@ -16,14 +16,23 @@ import {
 /** When the core must look again although nothing happened; null for never. Epoch milliseconds. */
 export function nextDue(state: CoreState): number | null {
   if (state.run === 'stuck') return state.deskRemindAt;
-  if (['unwinding', 'paused'].includes(state.run) || isTerminal(state.run)) return null;
-  const due = [
+  if (state.run === 'paused' || isTerminal(state.run)) return null;
+  const again = [...Object.values(state.phases), ...Object.values(state.prints)].map(
+    ({ againAt }) => againAt,
+  );
+  if (state.run === 'unwinding') return earliest(again);
+  return earliest([
+    ...again,
     ...Object.values(state.phases).flatMap((record) => [record.dueAt, record.held?.until ?? null]),
     ...Object.values(state.windows).map((window) => window.dueAt),
     ...Object.values(state.approvals).flatMap((approval) =>
       approval.closedAt === null && approval.state !== 'voided' ? [approval.dueAt, approval.callAt] : [],
     ),
-  ].filter((at) => at !== null);
+  ]);
+}
+
+function earliest(times: readonly (number | null)[]): number | null {
+  const due = times.filter((at) => at !== null);
   return due.length === 0 ? null : Math.min(...due);
 }
 

@@ -13,7 +13,10 @@ import { isTerminal } from '../procedures/states.ts';
 import { lookAgain, nextCall, remindDesk } from './clocks.ts';
 import { hold, stepForward } from './forward.ts';
 import { close, gatesOf } from './gates.ts';
-import type { Begun, OpenApproval, PhaseAnswer, RecordRow } from './messages.ts';
+import { decide } from './decide.ts';
+import { judge } from './judge.ts';
+import type { Begun, Counted, OpenApproval, PhaseAnswer, RecordRow } from './messages.ts';
+import { isTransient, tryAgain } from './retries.ts';
 import {
   CLOSED,
   type CoreState,
@@ -36,7 +39,7 @@ export { type CoreState, initial } from './state.ts';
 /** One thing that must be in flight. The key names it for ever: the same key is the same act. */
 export type Act =
   | { key: string; kind: 'begin' }
-  | { key: string; kind: 'record'; rows: RecordRow[] }
+  | { key: string; kind: 'record'; rows: RecordRow[]; after: number }
   | { key: string; kind: 'open'; input: Omit<OpenApproval, 'run' | 'key'> }
   | { key: string; kind: 'window'; phase: string; window: string }
   | { key: string; kind: 'phase'; phase: string; direction: 'run' | 'probe' | 'undo'; try: number }
@@ -50,7 +53,7 @@ export type Outcome =
 
 export type Event =
   | { kind: 'begun'; begun: Begun }
-  | { kind: 'recorded' }
+  | { kind: 'recorded'; counted: Counted[] }
   | { kind: 'opened'; step: string; evidence: string; openedAt: number }
   | { kind: 'window'; phase: string; opensAt: number; closesAt: number | null }
   | { kind: 'phase'; phase: string; direction: Direction; try: number; outcome: Outcome }
@@ -94,7 +97,7 @@ export function wanted(plan: Plan, state: CoreState): Act[] {
   const acts: Act[] = [];
   if (state.recording > 0) {
     const rows = state.outbox.slice(0, state.recording);
-    acts.push({ key: `record/${rows[0]?.key}`, kind: 'record', rows });
+    acts.push({ key: `record/${rows[0]?.key}`, kind: 'record', rows, after: state.heardSeq });
   }
   const leaving = isLeaving(state);
   for (const [phase, record] of Object.entries(state.phases)) {
@@ -158,32 +161,56 @@ function openAct(plan: Plan, state: CoreState, step: string): Act {
 export function apply(plan: Plan, state: CoreState, event: Event, now: number): void {
   switch (event.kind) {
     case 'begun':
-      return begin(plan, state, event.begun);
+      return begin(plan, state, event.begun, now);
     case 'recorded':
       state.outbox.splice(0, state.recording);
       state.recording = 0;
+      for (const counted of event.counted) hear(plan, state, counted, now);
       return;
     case 'opened':
       return opened(plan, state, event);
     case 'window':
       return lookedAt(state, event);
     case 'print':
-      return printed(state, event);
+      return printed(plan, state, event, now);
     case 'phase': {
       const record = recordOf(state, event.phase);
       if (record.act !== event.direction || record.try !== event.try) return;
       if (event.direction === 'run') return ranTo(plan, state, event.phase, record, event.outcome, now);
-      if (event.direction === 'probe') return probed(state, record, event.outcome);
-      return undid(state, event.phase, record, event.outcome);
+      if (event.direction === 'probe') return probed(plan, state, event.phase, record, event.outcome, now);
+      return undid(plan, state, event.phase, record, event.outcome, now);
     }
   }
 }
 
-function begin(plan: Plan, state: CoreState, begun: Begun): void {
+/** A decision that the journal holds and this workflow has not heard: it is applied now, or the run says why it cannot be. */
+function hear(plan: Plan, state: CoreState, { seq, decision }: Counted, now: number): void {
+  state.heardSeq = Math.max(state.heardSeq, seq);
+  if (state.heard.includes(decision.id)) return;
+  const refused = judge(plan, state, decision, now);
+  if (refused === undefined) {
+    decide(plan, state, decision, now);
+    return;
+  }
+  state.heard.push(decision.id);
+  const unheard = {
+    decision: decision.id,
+    kind: decision.kind,
+    person: decision.person,
+    why: refused.detail,
+  };
+  write(state, { kind: 'run', state: state.run, body: { unheard } });
+}
+
+function begin(plan: Plan, state: CoreState, begun: Begun, now: number): void {
   state.planHash = begun.plan;
   state.requester = begun.requester;
   state.groups = begun.groups;
   if (!begun.reopened) return;
+  for (const { seq, decision } of begun.counted ?? []) {
+    state.heard.push(decision.id);
+    state.heardSeq = Math.max(state.heardSeq, seq);
+  }
   for (const [target, print] of Object.entries(state.prints)) {
     print.before = begun.prints[target]?.before ?? null;
     print.try = begun.prints[target]?.try ?? 0;
@@ -192,7 +219,8 @@ function begin(plan: Plan, state: CoreState, begun: Begun): void {
   if (state.noReturn) return moveRun(state, 'start', {});
   // `begin` has written that row already, before it read the journal.
   state.run = 'unwinding';
-  state.cause = { kind: 'closed', text: CLOSED };
+  state.undoingSince = now;
+  state.cause = { kind: 'closed', text: begun.reopenReason ?? CLOSED };
 }
 
 /** What the journal knows of a phase. Whatever was on its way is `maybe`. */
@@ -348,7 +376,14 @@ function withdraw(state: CoreState, phase: string, record: PhaseRecord): void {
   tellPhase(state, phase, 'withdraw', { summary: record.failed });
 }
 
-function probed(state: CoreState, record: PhaseRecord, outcome: Outcome): void {
+function probed(
+  plan: Plan,
+  state: CoreState,
+  phase: string,
+  record: PhaseRecord,
+  outcome: Outcome,
+  now: number,
+): void {
   // A probe that was cut short on the way out is asked again by the unwinding.
   const leaving = isLeaving(state);
   if (outcome.end === 'failed' && outcome.type === 'NotStarted' && !leaving) {
@@ -356,10 +391,32 @@ function probed(state: CoreState, record: PhaseRecord, outcome: Outcome): void {
     return;
   }
   record.act = null;
-  record.answer = outcome.end === 'ok' ? (outcome.answer.answer ?? 'unknown') : leaving ? null : 'unknown';
+  record.probeError = outcome.end === 'ok' ? null : cut(outcome.message);
+  if (outcome.end === 'ok') {
+    record.answer = outcome.answer.answer ?? 'unknown';
+    return;
+  }
+  record.answer = leaving ? null : 'unknown';
+  if (state.run !== 'unwinding') return;
+  const again = isTransient(outcome) ? tryAgain(plan, state, record, now) : undefined;
+  if (again === undefined) return;
+  record.answer = null;
+  tellAgain(
+    state,
+    phase,
+    record,
+    `its probe could not tell whether it happened: ${record.probeError}; ${again}`,
+  );
 }
 
-function undid(state: CoreState, phase: string, record: PhaseRecord, outcome: Outcome): void {
+function undid(
+  plan: Plan,
+  state: CoreState,
+  phase: string,
+  record: PhaseRecord,
+  outcome: Outcome,
+  now: number,
+): void {
   if (outcome.end === 'failed' && outcome.type === 'NotStarted') {
     record.try += 1;
     return;
@@ -367,8 +424,13 @@ function undid(state: CoreState, phase: string, record: PhaseRecord, outcome: Ou
   record.act = null;
   if (outcome.end !== 'ok') {
     record.failed = cut(outcome.message);
-    return giveToDesk(state, phase, record, 'undo');
+    const again = isTransient(outcome) ? tryAgain(plan, state, record, now) : undefined;
+    if (again === undefined) return giveToDesk(state, phase, record, 'undo');
+    return tellAgain(state, phase, record, `${record.failed}; ${again}`);
   }
+  record.retries = 0;
+  // An undo on the way forwards has used nothing of the next one's time.
+  if (state.run !== 'unwinding') state.undoingSince = null;
   movePhase(state, phase, 'restore');
   const { verdict, summary } = outcome.answer;
   if (verdict !== 'pass' && verdict !== 'warn') {
@@ -377,7 +439,13 @@ function undid(state: CoreState, phase: string, record: PhaseRecord, outcome: Ou
   }
 }
 
-function printed(state: CoreState, event: Extract<Event, { kind: 'print' }>): void {
+/** The tree says that it failed for a moment, and when it is tried again. */
+function tellAgain(state: CoreState, phase: string, record: PhaseRecord, summary: string): void {
+  write(state, { kind: 'phase', phase, state: record.state, body: { summary, againAt: record.againAt } });
+  record.failed = null;
+}
+
+function printed(plan: Plan, state: CoreState, event: Extract<Event, { kind: 'print' }>, now: number): void {
   const print = state.prints[event.target];
   if (print === undefined || print.act !== event.direction || print.try !== event.try) return;
   const { outcome } = event;
@@ -386,8 +454,13 @@ function printed(state: CoreState, event: Extract<Event, { kind: 'print' }>): vo
     return;
   }
   print.act = null;
-  if (outcome.end === 'ok') print[event.direction] = outcome.answer.digest;
-  else print.failed = cut(outcome.message);
+  if (outcome.end === 'ok') {
+    print[event.direction] = outcome.answer.digest;
+    return;
+  }
+  // Before the first effect a target that is away ends the run; after the last undo it must be compared if it can be.
+  const isWorthIt = event.direction === 'after' && isTransient(outcome);
+  if (!isWorthIt || tryAgain(plan, state, print, now) === undefined) print.failed = cut(outcome.message);
 }
 
 /** State stays small: what is longer stands in the journal. */

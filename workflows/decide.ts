@@ -23,10 +23,9 @@ import { resolve } from './unwind.ts';
 export function decide(plan: Plan, state: CoreState, decision: Decision, now: number): DecisionAnswer {
   const refused = judge(plan, state, decision, now);
   if (refused !== undefined) throw new Error(refused.detail);
+  if (state.heard.includes(decision.id)) return answerAgain(decision);
+  state.heard.push(decision.id);
   if (decision.kind === 'approve' || decision.kind === 'reject') return vote(plan, state, decision, now);
-  if (state.applied.includes(decision.id))
-    return { result: 'AlreadyCounted', detail: 'This was accepted already.' };
-  state.applied.push(decision.id);
   steer(state, decision, now);
   switch (decision.kind) {
     case 'abort':
@@ -46,12 +45,26 @@ export function decide(plan: Plan, state: CoreState, decision: Decision, now: nu
     case 'resume':
       return resume(plan, state, decision, now);
     case 'resolve':
-      resolve(state, onDesk(state, decision), decision.resolution ?? { retry: true });
+      resolve(
+        state,
+        decision.subject === null ? null : onDesk(state, decision),
+        decision.resolution ?? { retry: true },
+        now,
+      );
       return {
         result: 'Accepted',
         detail: `Accepted. run ${decision.run} unwinds on, then its targets are compared again.`,
       };
   }
+}
+
+/** The answer to a decision that was applied before: the interface sends it again until it has heard one. */
+export function answerAgain({ kind }: Pick<Decision, 'kind'>): DecisionAnswer {
+  const isVote = kind === 'approve' || kind === 'reject';
+  return {
+    result: 'AlreadyCounted',
+    detail: isVote ? 'Your answer is counted already.' : 'This was accepted already.',
+  };
 }
 
 /** Who steers cannot approve: votes that he gave on what is still open no longer count. */

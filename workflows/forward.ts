@@ -11,6 +11,7 @@ import {
 } from '../procedures/plan.ts';
 import { call, outOfWindow, passWindow } from './clocks.ts';
 import { approve, close, gatesOf, isGiven, refresh } from './gates.ts';
+import { isEarly } from './retries.ts';
 import {
   type CoreState,
   type Moment,
@@ -47,7 +48,7 @@ function mayStart(state: CoreState, moment: Moment): boolean {
 }
 
 export function stepForward(plan: Plan, state: CoreState, moment: Moment): boolean {
-  if (state.cause !== null) return leave(plan, state);
+  if (state.cause !== null) return leave(plan, state, moment);
   const late = outOfWindow(plan, state, moment.now);
   if (late !== undefined) {
     state.cause = { kind: 'window', text: `The window of ${late} closed before it had ended` };
@@ -105,8 +106,10 @@ function stepPhase(plan: Plan, state: CoreState, phase: Phase, moment: Moment): 
       return finishTimer(state, phase, record, moment);
     case 'maybe':
       return stepMaybe(state, phase, record, moment);
-    case 'skipped':
     case 'undoing':
+      // Half of it happened, and its undo failed for a moment: it is tried again before anything else.
+      return isEarly(record, moment) ? false : dispatch(state, phase, 'undo', moment);
+    case 'skipped':
     case 'undo-failed':
       return false;
   }
@@ -117,8 +120,8 @@ function isUntouched(plan: Plan, state: CoreState, step: string): boolean {
   return gatesOf(plan, step).every(({ id }) => recordOf(state, id).runs === 0 && !recordOf(state, id).begun);
 }
 
-function isAtWork({ act, state, held }: PhaseRecord): boolean {
-  return act !== null || (state === 'running' && held === null);
+function isAtWork({ act, state, held, againAt }: PhaseRecord): boolean {
+  return act !== null || againAt !== null || (state === 'running' && held === null);
 }
 
 /** Nothing moves by itself: a run of which no phase is at work, and that needs people, waits. */
@@ -134,8 +137,8 @@ function rest(state: CoreState, reached: readonly Phase[], moment: Moment): bool
   }
   const asking = reached.find(({ id, waitsFor }) => {
     const isAsked = state.approvals[waitsFor?.approval ?? '']?.state === 'open';
-    const isEarly = (state.windows[id]?.dueAt ?? null) !== null;
-    return recordOf(state, id).state === 'waiting' && (isAsked || isEarly);
+    const waitsForWindow = (state.windows[id]?.dueAt ?? null) !== null;
+    return recordOf(state, id).state === 'waiting' && (isAsked || waitsForWindow);
   });
   if (asking === undefined) return false;
   moveRun(state, 'wait', { step: asking.step });
@@ -166,7 +169,7 @@ function go(state: CoreState): boolean {
 }
 
 /** The run leaves its way: once what is in flight has ended it stops, or unwinds where something was begun. */
-function leave(plan: Plan, state: CoreState): boolean {
+function leave(plan: Plan, state: CoreState, moment: Moment): boolean {
   if (dropUnsent(plan, state)) return true;
   if (Object.values(state.phases).some((record) => record.act !== null)) return false;
   if (Object.values(state.prints).some((print) => print.act !== null)) return false;
@@ -186,6 +189,7 @@ function leave(plan: Plan, state: CoreState): boolean {
   // What was well until people ended it is no pass: the run came to no verdict.
   const verdict = runVerdict(state);
   const found = verdict === 'pass' || verdict === 'warn' ? {} : { verdict };
+  if (state.stack.length > 0) state.undoingSince = moment.now;
   moveRun(state, state.stack.length === 0 ? 'stop' : 'unwind', { because, ...found });
   return true;
 }
@@ -403,7 +407,10 @@ export function dispatch(
   moment: Moment,
 ): boolean {
   if (!mayStart(state, moment)) return false;
-  if (direction === 'undo') movePhase(state, phase.id, 'undo');
+  const record = recordOf(state, phase.id);
+  // An undo that failed for a moment is under way still.
+  if (direction === 'undo' && record.state !== 'undoing') movePhase(state, phase.id, 'undo');
+  record.againAt = null;
   send(recordOf(state, phase.id), direction);
   return true;
 }

@@ -5,7 +5,7 @@ import { isTerminal } from '../procedures/states.ts';
 import { count } from '../procedures/votes.ts';
 import { clock, isDoorFor, listNames, saysWhy, stillNeeded } from './approvals.ts';
 import type { Decision } from './messages.ts';
-import { type ApprovalRecord, type CoreState, desk, phaseOf, recordOf } from './state.ts';
+import { type ApprovalRecord, type CoreState, openDesk, phaseOf, recordOf } from './state.ts';
 
 /** An answer that does not count, with the code and the sentence that the door says back. */
 export type Refused = { code: string; detail: string };
@@ -15,7 +15,7 @@ const refuse = (code: string, detail: string): Refused => ({ code, detail });
 /** Why the decision does not count now; undefined where it does, or was counted already. */
 export function judge(plan: Plan, state: CoreState, decision: Decision, now: number): Refused | undefined {
   const name = `run ${decision.run}`;
-  if (state.applied.includes(decision.id)) return undefined;
+  if (state.heard.includes(decision.id)) return undefined;
   if (isTerminal(state.run))
     return refuse('AlreadyEnded', `${name} has ended: it is ${state.run}. Nothing was changed.`);
   if (state.planHash === null) {
@@ -244,27 +244,43 @@ export function onDesk(state: CoreState, { subject }: Decision): string {
 }
 
 function judgeResolve(state: CoreState, decision: Decision, name: string): Refused | undefined {
-  const waiting = desk(state).map(({ subject }) => subject);
-  if (state.run !== 'stuck' || !waiting.includes(onDesk(state, decision))) {
-    const instead = state.run === 'stuck' ? ` On the desk: ${listNames(waiting)}.` : '';
-    return refuse(
-      'NothingToResolve',
-      `${decision.subject ?? 'That'} is not on the desk of ${name}.${instead}`,
-    );
-  }
-  const why = state.phases[decision.subject ?? '']?.desk;
+  const waiting = openDesk(state);
   const retries = decision.resolution !== null && 'retry' in decision.resolution;
-  if (why === 'person' && retries) {
+  if (decision.subject === null) return judgeResolveAll(state, waiting, retries, name);
+  if (!waiting.includes(onDesk(state, decision))) {
+    const instead = waiting.length > 0 ? ` On the desk: ${listNames(waiting)}.` : '';
+    return refuse('NothingToResolve', `${decision.subject} is not on the desk of ${name}.${instead}`);
+  }
+  return retries ? judgeRetry(state, decision.subject) : undefined;
+}
+
+/** The whole desk is retried in order of undoing; what only a person can settle stays on it. */
+function judgeResolveAll(
+  state: CoreState,
+  waiting: readonly string[],
+  retries: boolean,
+  name: string,
+): Refused | undefined {
+  const [first] = waiting;
+  if (first === undefined) return refuse('NothingToResolve', `The desk of ${name} is empty.`);
+  if (!retries)
+    return refuse('NothingToResolve', `Name what is done. On the desk of ${name}: ${listNames(waiting)}.`);
+  const refused = waiting.map((subject) => judgeRetry(state, subject));
+  return refused.every((one) => one !== undefined) ? refused[0] : undefined;
+}
+
+/** Why an undo cannot be tried again; undefined where it can. */
+export function judgeRetry(state: CoreState, subject: string): Refused | undefined {
+  const why = state.phases[subject]?.desk;
+  if (why === 'person')
     return refuse(
       'EvidenceNeeded',
-      `${decision.subject} is taken back by a person. Say that it is done, with evidence.`,
+      `${subject} is taken back by a person. Say that it is done, with evidence.`,
     );
-  }
-  if (why === 'differs' && retries) {
+  if (why === 'differs')
     return refuse(
       'EvidenceNeeded',
-      `${decision.subject} is released and cannot be compared again. Say that it is done, with evidence.`,
+      `${subject} is released and cannot be compared again. Say that it is done, with evidence.`,
     );
-  }
   return undefined;
 }

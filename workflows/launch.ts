@@ -29,10 +29,10 @@ import {
   settle,
   wanted,
 } from './core.ts';
-import { decide } from './decide.ts';
+import { answerAgain, decide } from './decide.ts';
 import { judge } from './judge.ts';
-import { type Decision, type LaunchInput, decisionUpdate } from './messages.ts';
-import { makePerform, recorder } from './perform.ts';
+import { type Decision, type DecisionAnswer, type LaunchInput, decisionUpdate } from './messages.ts';
+import { makePerform, recorder, refusalIn } from './perform.ts';
 
 export type LaunchResult = { run: number; state: RunState };
 
@@ -45,6 +45,8 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
   const flying = new Map<string, { act: Act; scope: CancellationScope }>();
   const perform = makePerform(input);
   let touched = false;
+  /** How often the loop has been round. */
+  let passes = 0;
   // A decision is looked at and journalled while nothing else moves: what is refused is never in the run's journal as counted.
   // Looked at and taken in one go: between an awaited promise and what comes after it others have their turn.
   const turn = { isTaken: false };
@@ -56,25 +58,47 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
       throw ApplicationFailure.create({ type: no.code, message: no.detail, nonRetryable: true });
   };
 
+  // The approval's row is written a moment before this workflow hears of it: who answers in that moment waits for it.
+  const isOpening = ({ kind, subject }: Decision): boolean =>
+    (kind === 'approve' || kind === 'reject') && state.approvals[subject ?? '']?.state === 'opening';
+
+  /** Looks at a decision and counts it in one go: nothing else moves meanwhile. */
+  const take = async (told: Decision): Promise<DecisionAnswer> => {
+    while (turn.isTaken) await condition(() => !turn.isTaken);
+    turn.isTaken = true;
+    try {
+      const now = Date.now();
+      check(told, now);
+      // Only the row that an interface wrote counts: the recorder compares it with what the update says.
+      const { seq, decision } = await CancellationScope.nonCancellable(() =>
+        recorder.countDecision({ run, told }),
+      );
+      state.heardSeq = Math.max(state.heardSeq, seq);
+      touched = true;
+      return decide(plan, state, decision, now);
+    } catch (error) {
+      throw refusalIn(error);
+    } finally {
+      turn.isTaken = false;
+    }
+  };
+
   setHandler(
     decisionUpdate,
     async (told) => {
-      // Only the row that a door wrote counts; what the update itself says is a hint for the validator.
-      const decision = await recorder.readDecision({ run, id: told.id });
-      await condition(() => state.planHash !== null);
-      while (turn.isTaken) await condition(() => !turn.isTaken);
-      turn.isTaken = true;
-      try {
-        const now = Date.now();
-        check(decision, now);
-        await recorder.countDecision({ run, id: decision.id });
-        touched = true;
-        return decide(plan, state, decision, now);
-      } finally {
-        turn.isTaken = false;
-      }
+      await condition(() => state.planHash !== null && !isOpening(told));
+      if (state.heard.includes(told.id)) return answerAgain(told);
+      const answer = await take(told);
+      // A person who has an answer finds what it changed in the journal.
+      const before = passes;
+      await condition(() => passes > before && state.outbox.length === 0);
+      return answer;
     },
-    { validator: (told) => check(assertDecision(told), Date.now()) },
+    {
+      validator: (told) => {
+        if (!isOpening(assertDecision(told))) check(told, Date.now());
+      },
+    },
   );
 
   const start = (act: Act): void => {
@@ -85,15 +109,15 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
       .then(
         (event) => inbox.push(event),
         (error: unknown) => {
-          // Only the local activity that begins a run may refuse it; anything else is a bug and fails the task.
-          refused = error instanceof ApplicationFailure ? error : ApplicationFailure.fromError(error);
+          // Only the activity that begins a run may refuse it; what the journal refuses later is a bug. Either ends the workflow.
+          const found = refusalIn(error);
+          refused = found instanceof ApplicationFailure ? found : ApplicationFailure.fromError(found);
         },
       )
       .then(() => flying.delete(act.key));
   };
 
-  // One timer a due time, never cancelled: a timer that is cancelled in the workflow task of a local activity breaks
-  // the replay, and an early wake-up costs nothing.
+  // One timer a due time, never cancelled: an early wake-up costs nothing.
   const clocks = new Set<number>();
   const watchClock = (due: number | null): void => {
     if (due === null || clocks.has(due)) return;
@@ -118,6 +142,7 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
       const draining = isFull(input.historyEventsMax ?? HISTORY_EVENTS_MAX);
       for (const event of inbox.splice(0)) apply(plan, state, event, Date.now());
       settle(plan, state, Date.now(), draining);
+      passes += 1;
 
       const acts = wanted(plan, state);
       const keys = new Set(acts.map((act) => act.key));
@@ -132,7 +157,7 @@ export async function launch(input: LaunchInput): Promise<LaunchResult> {
         return { run, state: state.run };
       }
       if (draining && quiet && state.outbox.length === 0) {
-        await condition(allHandlersFinished);
+        await condition(() => touched || allHandlersFinished());
         if (!touched) await continueAsNew<typeof launch>({ ...input, state });
         continue;
       }

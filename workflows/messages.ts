@@ -72,7 +72,7 @@ export type DecisionAnswer = {
 
 export const decisionUpdate = defineUpdate<DecisionAnswer, [Decision]>('decision');
 
-/** Local activities that the shell calls for rows that no phase activity writes. */
+/** Activities that the shell calls for rows that no phase activity writes. */
 export type Recorder = {
   /**
    * Checks that the API stored this plan under this run, and tells what the journal knows. Where another execution of the
@@ -80,17 +80,24 @@ export type Recorder = {
    * unwinding first.
    */
   begin(input: { run: number; plan: Plan; execution: string }): Promise<Begun>;
-  /** Appends rows in order; a row whose key exists already is left alone. */
-  record(input: { run: number; rows: RecordRow[] }): Promise<void>;
+  /**
+   * Appends rows in order; a row whose key exists already is left alone. Gives back the decisions that the journal holds after row
+   * `after`, oldest first, `UNHEARD_MAX` at most: the workflow compares them with those that it has heard.
+   */
+  record(input: { run: number; rows: RecordRow[]; after: number }): Promise<{ counted: Counted[] }>;
   /** Hashes what the step's leading phases bind, appends the approval row, and returns the digest. */
   openApproval(input: OpenApproval): Promise<{ evidence: string; openedAt: number }>;
   /** When the window is open next, and until when: now, where it is open. Null for always. */
   lookAtWindow(input: { run: number; window: string }): Promise<{ opensAt: number; closesAt: number | null }>;
-  /** The decision row of that id. Throws ApprovalMissing where no door wrote it. */
-  readDecision(input: { run: number; id: string }): Promise<Decision>;
-  /** Journals the decision row of that id, once. */
-  countDecision(input: { run: number; id: string }): Promise<void>;
+  /**
+   * Journals the decision row of that id, once, and gives back its journal row. Throws ApprovalMissing where no interface wrote it,
+   * or wrote it otherwise than the update says.
+   */
+  countDecision(input: { run: number; told: Decision }): Promise<Counted>;
 };
+
+/** A decision that the journal holds. */
+export type Counted = { seq: number; decision: Decision };
 
 export type Begun = {
   /** The plan's hash, as the run row has it. */
@@ -100,12 +107,14 @@ export type Begun = {
   groups: Record<string, string[]>;
   /** Another execution of the workflow has told of the run already. */
   reopened: boolean;
-  /** Why it was opened again, as the API stored it; null if it stored nothing. */
-  reopenReason?: string | null;
   /** Every phase that is not `pending` in the read model: first those with a run intent, in order of the first one; then the others. */
   journal: JournalPhase[];
   /** Fingerprints by target: the digest of before as the interceptor gave it to the workflow, and the highest try in the journal. */
   prints: Record<string, { before: string | null; try: number }>;
+  /** Why the API opened the workflow again, in a sentence; null where it told nothing. */
+  reopenReason?: string | null;
+  /** Decisions that the journal holds already: one that is sent again is answered and not applied again. */
+  counted?: Counted[];
 };
 
 export type JournalPhase = {

@@ -4,20 +4,24 @@ import {
   ApplicationFailure,
   CancelledFailure,
   TimeoutFailure,
-  proxyLocalActivities,
+  proxyActivities,
   scheduleActivity,
   workflowInfo,
 } from '@temporalio/workflow';
 import { NON_RETRYABLE } from '../procedures/errors.ts';
-import { PROBE_ATTEMPTS, PROBE_TIMEOUT_MS } from '../procedures/limits.ts';
+import { PROBE_ATTEMPTS, PROBE_TIMEOUT_MS, RECORD_TIMEOUT_MS } from '../procedures/limits.ts';
 import { type Call, type Limits, type Plan, fingerprintPhase } from '../procedures/plan.ts';
 import type { Act, Event, Outcome } from './core.ts';
 import type { Envelope, LaunchInput, PhaseAnswer, Recorder } from './messages.ts';
 import { phaseOf } from './state.ts';
 
-/** Local activities write rows that no phase activity writes. They are tried until the database answers. */
-export const recorder = proxyLocalActivities<Recorder>({
-  startToCloseTimeout: '10s',
+/**
+ * Rows that no phase activity writes. They are ordinary activities on purpose: the history holds the order in which they ended, so
+ * a replay starts the same acts in the same order, and a workflow task that is lost has recorded nothing. A local activity has
+ * neither property. They are tried until the database answers.
+ */
+export const recorder = proxyActivities<Recorder>({
+  startToCloseTimeout: RECORD_TIMEOUT_MS,
   retry: {
     initialInterval: '100ms',
     backoffCoefficient: 2,
@@ -28,19 +32,22 @@ export const recorder = proxyLocalActivities<Recorder>({
 
 export function makePerform({ run, plan }: LaunchInput): (act: Act) => Promise<Event> {
   return async (act) => {
-    // A retried local activity must find its own rows; another execution of the same run must not. The whole id:
-    // its first digits are the time.
-    const prefix = workflowInfo().runId;
+    // A retried activity must find its own rows, also after continue-as-new; a reopened workflow must not. The whole id: its
+    // first digits are the time.
+    const prefix = workflowInfo().firstExecutionRunId;
     switch (act.kind) {
       case 'begin': {
         return { kind: 'begun', begun: await recorder.begin({ run, plan, execution: prefix }) };
       }
       case 'record':
-        await recorder.record({
-          run,
-          rows: act.rows.map((row) => ({ ...row, key: `${prefix}/${row.key}` })),
-        });
-        return { kind: 'recorded' };
+        return {
+          kind: 'recorded',
+          ...(await recorder.record({
+            run,
+            rows: act.rows.map((row) => ({ ...row, key: `${prefix}/${row.key}` })),
+            after: act.after,
+          })),
+        };
       case 'open': {
         const key = `${prefix}/${act.key}`;
         const { evidence, openedAt } = await recorder.openApproval({ ...act.input, run, key });
@@ -114,6 +121,11 @@ async function attempt(call: Call, options: Options, envelope: Envelope): Promis
   } catch (error) {
     return outcomeOf(error);
   }
+}
+
+/** What a recorder's refusal says, without Temporal's wrapping: its code is what the API and the janitor read. */
+export function refusalIn(error: unknown): unknown {
+  return error instanceof ActivityFailure && error.cause instanceof ApplicationFailure ? error.cause : error;
 }
 
 /** An ApplicationFailure means that the code itself said no; a timeout or a cancellation means that nobody knows. */

@@ -38,6 +38,8 @@ export type PhaseRecord = {
   failed: string | null;
   /** The last probe's answer; cleared by each start. */
   answer: ProbeAnswer | null;
+  /** Why the last probe gave no answer. */
+  probeError: string | null;
   /** Waits for a person: retry, skip or abort; with `toDo`, to do it and say so. */
   held: { why: string; until: number | null; toDo?: true } | null;
   /** An inspection that must be run again before an approval counts. */
@@ -49,6 +51,9 @@ export type PhaseRecord = {
   desk: 'undo' | 'probe' | 'differs' | 'person' | null;
   /** A person accepted what its undo found changed: its targets count as not verified. */
   accepted: boolean;
+  /** Undos or probes in a row that failed for a moment, and when the next one starts. Epoch milliseconds. */
+  retries: number;
+  againAt: number | null;
 };
 
 export type ApprovalRecord = {
@@ -97,6 +102,9 @@ export type PrintRecord = {
   differs: boolean;
   /** A person accepted the target as it is: it counts as not verified. */
   accepted: boolean;
+  /** Fingerprints after the unwinding that failed for a moment, and when the next one is taken. Epoch milliseconds. */
+  retries: number;
+  againAt: number | null;
 };
 
 export type Cause = {
@@ -134,8 +142,14 @@ export type CoreState = {
   /** A failure was skipped: the verdict is at best `warn`. */
   capped: boolean;
   steered: { person: string; kind: string; at: number }[];
-  /** Ids of steering decisions that were applied: a resent one changes nothing. */
-  applied: string[];
+  /** Ids of all decisions that were applied: one that is sent again changes nothing. */
+  heard: string[];
+  /** The highest journal row of a decision that was heard. */
+  heardSeq: number;
+  /** Since when undos use the rollback objective: the start of the unwinding, or the last resolution. Epoch milliseconds. */
+  undoingSince: number | null;
+  /** What the desk held when the run last became stuck: a person may resolve all of it, one after the other. */
+  desked: string[];
   /** Journal rows to be recorded, and how many of them are on their way. */
   outbox: RecordRow[];
   recording: number;
@@ -155,6 +169,8 @@ export function initial(plan: Plan): CoreState {
       failed: null,
       differs: false,
       accepted: false,
+      retries: 0,
+      againAt: null,
     };
   }
   return {
@@ -175,7 +191,10 @@ export function initial(plan: Plan): CoreState {
     noReturn: false,
     capped: false,
     steered: [],
-    applied: [],
+    heard: [],
+    heardSeq: 0,
+    undoingSince: null,
+    desked: [],
     outbox: [],
     recording: 0,
     rows: 0,
@@ -193,12 +212,15 @@ function freshPhase(): PhaseRecord {
     verdict: null,
     failed: null,
     answer: null,
+    probeError: null,
     held: null,
     stale: false,
     doneAt: null,
     dueAt: null,
     desk: null,
     accepted: false,
+    retries: 0,
+    againAt: null,
   };
 }
 
@@ -273,15 +295,27 @@ export function tellPhase(
   });
 }
 
-/** Targets and phases that need a person before the run can be called rolled back. */
+/** Phases, in the order in which they are undone, and targets that need a person before the run can be called rolled back. */
 export function desk(state: CoreState): { subject: string; why: string }[] {
-  const phases = Object.entries(state.phases)
-    .filter(([, record]) => record.desk !== null)
-    .map(([subject, record]) => ({ subject, why: record.failed ?? 'its undo failed' }));
+  const order = [...state.stack.toReversed(), ...Object.keys(state.phases)];
+  const phases = [...new Set(order)]
+    .map((subject) => ({ subject, record: recordOf(state, subject) }))
+    .filter(({ record }) => record.desk !== null)
+    .map(({ subject, record }) => ({ subject, why: record.failed ?? 'its undo failed' }));
   const targets = Object.entries(state.prints)
     .filter(([, print]) => print.differs && !print.accepted)
     .map(([target]) => ({ subject: fingerprintPhase(target), why: `${target} is not as it was before` }));
   return [...phases, ...targets];
+}
+
+/**
+ * What a person may resolve now, in order of undoing. Between two resolutions the run unwinds, and the rest of the desk on which it
+ * was stuck waits in line.
+ */
+export function openDesk(state: CoreState): string[] {
+  if (state.run === 'stuck') return desk(state).map(({ subject }) => subject);
+  if (state.run !== 'unwinding') return [];
+  return state.desked.filter((subject) => state.phases[subject]?.desk !== null);
 }
 
 /** Whether anything of the phases or fingerprints is in flight. */

@@ -1,6 +1,8 @@
 /** Going back: one step of the unwinding. Reverse order of start; one failed undo does not stop the others; then the fingerprints decide. */
 import { type Json, type PersonWait, type Phase, type Plan, fingerprintPhase } from '../procedures/plan.ts';
 import { dispatch } from './forward.ts';
+import { judgeRetry } from './judge.ts';
+import { isEarly } from './retries.ts';
 import {
   type CoreState,
   type Moment,
@@ -9,6 +11,7 @@ import {
   flying,
   movePhase,
   moveRun,
+  openDesk,
   phaseOf,
   recordOf,
   tellPhase,
@@ -17,13 +20,21 @@ import {
 
 export function stepUnwind(plan: Plan, state: CoreState, moment: Moment): boolean {
   if (flying(state)) return false;
+  const waiting: Phase[] = [];
   for (const id of state.stack.toReversed()) {
     const phase = phaseOf(plan, id);
     const record = recordOf(state, id);
     if (isTakenBack(record)) continue;
-    return takeBack(state, phase, record, moment);
+    // What depends on it waits with it; the others go on.
+    if (isEarly(record, moment) || waiting.some((one) => isTied(one, phase))) waiting.push(phase);
+    else return takeBack(state, phase, record, moment);
   }
-  return compare(plan, state, moment);
+  return waiting.length > 0 ? false : compare(plan, state, moment);
+}
+
+/** Of one step or at one target: the order of undoing holds between the two. */
+function isTied(later: Phase, earlier: Phase): boolean {
+  return later.step === earlier.step || later.targets.some((target) => earlier.targets.includes(target));
 }
 
 function isTakenBack(record: PhaseRecord): boolean {
@@ -37,13 +48,13 @@ function takeBack(state: CoreState, phase: Phase, record: PhaseRecord, moment: M
     case null:
       return dispatch(state, phase, 'probe', moment);
     case 'no':
-      tellPhase(state, phase.id, 'restore', { summary: 'nothing was left to undo' });
+      tellPhase(state, phase.id, 'restore', { summary: 'nothing was left to undo' }, 'pass');
       return true;
     case 'yes':
     case 'partly':
       return dispatch(state, phase, 'undo', moment);
     case 'unknown':
-      record.failed = 'its probe could not tell whether it happened';
+      record.failed = `its probe could not tell whether it happened${record.probeError === null ? '' : `: ${record.probeError}`}`;
       giveToDesk(state, phase.id, record, 'probe');
       return true;
   }
@@ -80,13 +91,20 @@ function compare(plan: Plan, state: CoreState, moment: Moment): boolean {
   // With something on the desk the comparison would only repeat what is known.
   if (desk(state).length > 0) return stick(state);
   let asked = false;
+  let early = false;
   for (const print of Object.values(state.prints)) {
     if (print.before === null || print.after !== null || print.failed !== null || print.accepted) continue;
+    if (isEarly(print, moment)) {
+      early = true;
+      continue;
+    }
+    print.againAt = null;
     print.try += 1;
     print.act = 'after';
     asked = true;
   }
   if (asked) return true;
+  if (early) return false;
   for (const print of Object.values(state.prints)) {
     print.differs = print.after !== null && print.after !== print.before;
   }
@@ -97,6 +115,7 @@ function compare(plan: Plan, state: CoreState, moment: Moment): boolean {
 
 function stick(state: CoreState): boolean {
   const waiting = desk(state);
+  state.desked = waiting.map(({ subject }) => subject);
   state.deskRemindAt = null;
   state.deskReminders = 0;
   moveRun(state, 'stick', {
@@ -131,29 +150,37 @@ function restore(plan: Plan, state: CoreState): void {
 
 type Resolution = { retry: true; params?: Record<string, Json> } | { done: true; evidence: string };
 
-/** A person speaks for something on the desk: try again, or done by hand with evidence. */
-export function resolve(state: CoreState, subject: string, resolution: Resolution): void {
-  const target = Object.keys(state.prints).find((name) => fingerprintPhase(name) === subject);
-  if (target !== undefined) {
-    const print = state.prints[target];
-    if (print !== undefined && 'done' in resolution) print.accepted = true;
-  } else {
-    resolvePhase(state, subject, resolution);
-  }
+/** A person speaks for something on the desk, or for all of it: try again, or done by hand with evidence. */
+export function resolve(state: CoreState, subject: string | null, resolution: Resolution, now: number): void {
+  const subjects =
+    subject === null ? openDesk(state).filter((one) => judgeRetry(state, one) === undefined) : [subject];
+  for (const one of subjects) resolveOne(state, one, resolution);
+  state.desked = state.desked.filter((one) => !subjects.includes(one));
+  state.undoingSince = now;
   // Whatever a person did by hand, the targets are compared again.
   for (const print of Object.values(state.prints)) {
     print.after = null;
     print.failed = null;
     print.differs = false;
+    print.retries = 0;
+    print.againAt = null;
   }
-  moveRun(state, 'resolve', { because: state.cause?.text ?? null });
+  if (state.run === 'stuck') moveRun(state, 'resolve', { because: state.cause?.text ?? null });
+}
+
+function resolveOne(state: CoreState, subject: string, resolution: Resolution): void {
+  const target = Object.keys(state.prints).find((name) => fingerprintPhase(name) === subject);
+  if (target === undefined) return resolvePhase(state, subject, resolution);
+  const print = state.prints[target];
+  if (print !== undefined && 'done' in resolution) print.accepted = true;
 }
 
 function resolvePhase(state: CoreState, phase: string, resolution: Resolution): void {
   const record = recordOf(state, phase);
   if ('done' in resolution) {
+    if (record.desk === 'differs') record.accepted = true;
     if (record.state === 'undo-failed' || record.state === 'undoing') {
-      tellPhase(state, phase, 'restore', { summary: `done by hand: ${resolution.evidence}` });
+      tellPhase(state, phase, 'restore', { summary: `done by hand: ${resolution.evidence}` }, 'pass');
     } else {
       write(state, {
         kind: 'phase',
@@ -169,4 +196,6 @@ function resolvePhase(state: CoreState, phase: string, resolution: Resolution): 
   }
   record.desk = null;
   record.failed = null;
+  record.retries = 0;
+  record.againAt = null;
 }

@@ -82,7 +82,10 @@ const NAMES = ['a', 'b', 'c', 'd', 'e', 'f'];
 const ENVIRONMENT: Environment = {
   environment: 'test',
   protected: false,
-  targets: { thing: { kind: 'switch', url: 'http://127.0.0.1:9', values: ['off', 'on'] } },
+  targets: {
+    thing: { kind: 'switch', url: 'http://127.0.0.1:9', values: ['off', 'on'] },
+    other: { kind: 'switch', url: 'http://127.0.0.1:9', values: ['off', 'on'] },
+  },
   people: {},
   roles: { operator: [], admin: [], auditor: [] },
   groups: GROUPS,

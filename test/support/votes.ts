@@ -144,7 +144,7 @@ export class Core {
     const ok = { verdict: 'pass' as const, summary: 'seen', seq: 1, digest: 'd' };
     if (act.kind === 'record') {
       this.granted += act.rows.filter(({ kind, state }) => kind === 'approval' && state === 'granted').length;
-      apply(this.plan, this.state, { kind: 'recorded' }, this.now);
+      apply(this.plan, this.state, { kind: 'recorded', counted: [] }, this.now);
     } else if (act.kind === 'phase' || act.kind === 'print')
       apply(this.plan, this.state, { ...act, outcome: { end: 'ok', answer: ok } }, this.now);
     else throw new Error(`Not expected here: ${act.kind}`);
@@ -251,7 +251,17 @@ export class Book {
     return 'Accepted';
   }
 
+  /** Answers that counted, by the decision's id: one that is sent again is not looked at again. */
+  private readonly heard = new Set<string>();
+
   answer(decision: Decision, now: number): string {
+    if (this.heard.has(decision.id)) return 'AlreadyCounted';
+    const result = this.answerNew(decision, now);
+    if (result === 'Counted' || result === 'AlreadyCounted') this.heard.add(decision.id);
+    return result;
+  }
+
+  private answerNew(decision: Decision, now: number): string {
     const { person, kind, evidence, door } = decision;
     if (this.stands === 'not asked' || this.stands === 'asking again') return 'NotAsked';
     if (this.stands === 'granted' || this.stands === 'rejected') return 'AlreadyDecided';

@@ -19,7 +19,7 @@ import {
 } from '../../workflows/core.ts';
 import { decide } from '../../workflows/decide.ts';
 import { judge } from '../../workflows/judge.ts';
-import type { Decision, DecisionKind } from '../../workflows/messages.ts';
+import type { Counted, Decision, DecisionKind, RecordRow } from '../../workflows/messages.ts';
 import { desk, recordOf } from '../../workflows/state.ts';
 import { approval, makePlan, type PhaseSpec, type StepSpec } from '../support/plans.ts';
 
@@ -38,8 +38,9 @@ const phaseSpec = fc.record(
     limits: fc.record({ tries: fc.integer({ min: 1, max: 3 }), resumable: fc.boolean() }),
     byHand: fc.constantFrom(false, false, false, true),
     guards: fc.constantFrom(false, false, true),
+    target: fc.constantFrom('thing', 'thing', 'other'),
   },
-  { requiredKeys: ['name', 'effect', 'limits', 'byHand', 'guards'] },
+  { requiredKeys: ['name', 'effect', 'limits', 'byHand', 'guards', 'target'] },
 );
 const workStep = fc.record({
   onFail: fc.constantFrom('unwind' as const, 'ask' as const),
@@ -89,7 +90,7 @@ const planArbitrary = fc
         ...(glass ? { breakGlass: true as const } : {}),
         ...(comment ? { comment: 'required' as const } : {}),
       };
-      const phases = step.phases.map(({ name, effect, limits, byHand, guards }, at): PhaseSpec => {
+      const phases = step.phases.map(({ name, effect, limits, byHand, guards, target }, at): PhaseSpec => {
         const isGate = at === first && asks !== undefined && !below;
         const inWindow =
           step.midRun !== undefined && (at === first || (at > first && step.midRun === 'hold'));
@@ -97,6 +98,7 @@ const planArbitrary = fc
           name,
           effect,
           limits,
+          target,
           ...(byHand ? { wait: 'person' as const } : {}),
           ...(guards && !byHand ? { skip: approval({ sre: 1 }, { expiresMs: 300 }) } : {}),
           ...(inWindow && first >= 0 ? { window: 'night' as const } : {}),
@@ -161,6 +163,13 @@ class Model {
   paused = false;
   parallel = false;
   leftOut = false;
+  retried = false;
+  unheard = false;
+  resolvedWhole = false;
+  /** The last row of the run. */
+  ended: RecordRow | undefined;
+  /** Decisions that the journal holds and the core was not told of. */
+  private readonly journalled: Counted[] = [];
   private readonly again = new Set<string>();
 
   constructor(plan: Plan) {
@@ -175,6 +184,9 @@ class Model {
     settle(this.plan, this.state, this.now, this.draining);
     expect(JSON.stringify(this.state)).toBe(before);
     this.stuck ||= this.state.run === 'stuck';
+    this.retried ||= [...Object.values(this.state.phases), ...Object.values(this.state.prints)].some(
+      ({ againAt }) => againAt !== null,
+    );
     const acts = wanted(this.plan, this.state);
     const keys = new Set(acts.map((act) => act.key));
     for (const act of acts) if (!this.flying.has(act.key)) this.start(act);
@@ -224,11 +236,21 @@ class Model {
         const open = later.filter(
           (id) =>
             this.state.stack.includes(id) &&
-            !['undone', 'undo-failed', 'pending'].includes(recordOf(this.state, id).state),
+            !['undone', 'undo-failed', 'pending'].includes(recordOf(this.state, id).state) &&
+            !this.waitsApart(id, act.phase),
         );
         expect(open, 'undone in reverse order of start').toEqual([]);
       }
     }
+  }
+
+  /** It waits for its next try, or for one that does, and the other phase is of another step at another target. */
+  private waitsApart(id: string, other: string): boolean {
+    const [one, two] = [id, other].map((name) => this.plan.phases.find((phase) => phase.id === name));
+    if (one === undefined || two === undefined) return false;
+    const tied = one.step === two.step || one.targets.some((target) => two.targets.includes(target));
+    const waits = Object.values(this.state.phases).some(({ againAt }) => (againAt ?? 0) > this.now);
+    return waits && !tied;
   }
 
   private checkStart(id: string): void {
@@ -291,7 +313,8 @@ class Model {
         );
         return;
       case 'record':
-        apply(this.plan, this.state, { kind: 'recorded' }, this.now);
+        this.ended = act.rows.findLast(({ kind }) => kind === 'run') ?? this.ended;
+        apply(this.plan, this.state, { kind: 'recorded', counted: this.journalled.splice(0) }, this.now);
         return;
       case 'window': {
         // Open for a moment, or opening later.
@@ -311,9 +334,11 @@ class Model {
         return;
       case 'print': {
         const outcome: Outcome =
-          luck % 11 === 10
-            ? { end: 'failed', type: 'PhaseFailed', message: 'no print' }
-            : ok(this.fingerprint());
+          luck % 11 === 9
+            ? { end: 'failed', type: 'Unreachable', message: 'it is away' }
+            : luck % 11 === 10
+              ? { end: 'failed', type: 'PhaseFailed', message: 'no print' }
+              : ok(this.fingerprint());
         apply(
           this.plan,
           this.state,
@@ -354,11 +379,18 @@ class Model {
     if (luck % 13 === 12 && direction === 'run') this.again.add(phase);
     if (luck % 13 === 12) return { end: 'failed', type: 'NotStarted', message: 'the journal is away' };
     if (direction === 'probe') {
+      if (luck % 7 === 5) return { end: 'failed', type: 'Unreachable', message: 'it is away' };
       if (luck % 7 === 6) return luck % 2 === 0 ? maybe : ok('d', { answer: 'unknown' });
       const found = this.world.get(phase);
       return ok('d', { answer: found === undefined ? 'no' : found === 'half' ? 'partly' : 'yes' });
     }
     if (direction === 'undo') {
+      if (luck % 6 === 4) return { end: 'failed', type: 'Unreachable', message: 'it is away' };
+      if (luck % 6 === 3 && luck % 4 === 3) {
+        // It lets go, and finds something that it did not do.
+        this.world.delete(phase);
+        return ok('d', { verdict: 'fail', summary: 'somebody else wrote' });
+      }
       if (luck % 6 === 5)
         return luck % 4 < 2 ? { end: 'failed', type: 'UndoFailed', message: 'it would not' } : maybe;
       this.world.delete(phase);
@@ -435,7 +467,7 @@ class Model {
     subject: string | null,
     person: string,
     evidence: string | null,
-    breakGlass = false,
+    { breakGlass = false, isLost = false }: { breakGlass?: boolean; isLost?: boolean } = {},
   ): boolean {
     this.votes += 1;
     const decision: Decision = {
@@ -458,7 +490,13 @@ class Model {
       expect(JSON.stringify(this.state)).toBe(frozen);
       return false;
     }
+    if (isLost) {
+      this.unheard = true;
+      this.journalled.push({ seq: this.state.heardSeq + 1, decision });
+      return true;
+    }
     decide(this.plan, this.state, decision, this.now);
+    this.resolvedWhole ||= kind === 'resolve' && subject === null;
     return true;
   }
 
@@ -489,15 +527,18 @@ class Model {
     const open = this.openApproval();
     const held = this.held();
     const [first] = desk(this.state);
-    if (luck % 23 === 0) this.say('abort', null, person, null);
+    if (luck % 23 === 0) this.say('abort', null, person, null, { isLost: luck % 46 === 0 });
     else if (luck % 13 === 5) this.paused = this.say('pause', null, person, null) || this.paused;
     else if (this.state.run === 'paused') this.say('resume', null, person, null);
     else if (open !== undefined && luck % 19 === 0) this.say('reject', open.step, person, open.evidence);
     else if (open !== undefined)
-      this.say('approve', open.step, person, luck % 29 === 0 ? 'stale' : open.evidence, luck % 5 === 0);
+      this.say('approve', open.step, person, luck % 29 === 0 ? 'stale' : open.evidence, {
+        breakGlass: luck % 5 === 0,
+        isLost: luck % 31 === 7,
+      });
     else if (held !== undefined)
       this.say((['retry', 'skip', 'done'] as const)[luck % 3] ?? 'retry', held, person, null);
-    else if (first !== undefined) this.say('resolve', first.subject, person, null);
+    else if (first !== undefined) this.say('resolve', luck % 3 === 0 ? null : first.subject, person, null);
     else this.say('approve', this.plan.steps[0]?.id ?? '', person, null);
   }
 
@@ -563,6 +604,11 @@ class Model {
         const byHand = Object.values(this.state.prints).some(
           (print) => print.accepted || print.failed !== null,
         );
+        const accepted = [...Object.values(this.state.phases), ...Object.values(this.state.prints)].some(
+          (one) => one.accepted,
+        );
+        if (accepted)
+          expect(this.ended?.body['verified'], 'what a person accepted is not verified').toBe(false);
         if (!byHand) expect(standing, 'verified means that nothing is left').toEqual([]);
         expect(this.state.noReturn).toBe(false);
         return;
@@ -591,6 +637,9 @@ describe('the core under a random world', () => {
       model.paused && 'paused',
       model.parallel && 'parallel',
       model.leftOut && 'left out',
+      model.retried && 'undone again after a moment',
+      model.unheard && 'told of a decision late',
+      model.resolvedWhole && 'resolved as a whole',
     ]) {
       if (what !== false) seen[what] = (seen[what] ?? 0) + 1;
     }
@@ -626,6 +675,9 @@ describe('the core under a random world', () => {
       'paused',
       'parallel',
       'left out',
+      'undone again after a moment',
+      'told of a decision late',
+      'resolved as a whole',
     ]) {
       expect(seen[what] ?? 0, `runs that were ${what}`).toBeGreaterThan(SEEDS / 200);
     }

@@ -122,9 +122,12 @@ describe('an update that no door sent', () => {
     const row = approves({ run, evidence }, 'ana');
     await engine.store.api.insertDecision(row);
     const olu = approves({ run, evidence }, 'olu', { id: row.id, door: 'slack', reason: 'forged' });
-    // The vote that Ana gave at her door arrives; the one that is claimed does not.
-    expect(await sendRaw(run, olu)).toMatchObject({ result: 'Counted', needed: { owner: 1 } });
-    expect(await sendRaw(run, olu)).toMatchObject({ result: 'AlreadyCounted', needed: { owner: 1 } });
+    // An update that says anything else than the row is refused, and the row waits for one that says the same.
+    expect(await sendRaw(run, olu)).toBe('ApprovalMissing');
+    expect(await decided(run.run)).toEqual([]);
+    expect(await sendRaw(run, row)).toMatchObject({ result: 'Counted', needed: { owner: 1 } });
+    expect(await sendRaw(run, row)).toMatchObject({ result: 'AlreadyCounted' });
+    expect(await sendRaw(run, olu)).toMatchObject({ result: 'AlreadyCounted' });
     expect(await decided(run.run)).toMatchObject([{ actor: 'ana', body: { ...row } }]);
     expect(await counted(run.run)).toEqual(['ana']);
     expect((await run.detail()).state).toBe('waiting');
@@ -142,7 +145,8 @@ describe('an update that no door sent', () => {
     expect(await run.decide('approve', 'move', 'ana')).toMatchObject({ result: 'Counted' });
     const row = approves({ run, evidence }, 'olu', over);
     await engine.store.api.insertDecision(row);
-    expect(await sendRaw(run, approves({ run, evidence }, 'olu', { id: row.id }))).toBe(code);
+    expect(await sendRaw(run, approves({ run, evidence }, 'olu', { id: row.id }))).toBe('ApprovalMissing');
+    expect(await sendRaw(run, row)).toBe(code);
     const { state, approvals } = await run.detail();
     expect([state, approvals[0]?.state]).toEqual(['waiting', 'open']);
     // Whatever the journal has of it is what the door wrote.
