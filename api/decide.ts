@@ -1,4 +1,7 @@
-/** The way of a decision from a door to the workflow: stored and committed first, then sent; the answer is the workflow's. */
+/**
+ * The way of a decision to its run: stored and committed first, then sent. The answer is the run's. A decision is settled
+ * once that answer has come; until then the janitor sends it again.
+ */
 import { randomUUID } from 'node:crypto';
 import { groupsOf } from '../procedures/environment.ts';
 import type { Environment } from '../procedures/environment.ts';
@@ -59,16 +62,22 @@ export async function decide(
     return { result: 'Accepted', detail: `run ${run.run} is stopped; nothing had been changed.` };
   }
   const answered = await deps.launcher.decide(decision);
-  await settle(deps.store, decision, run.environment, answered);
-  if ('answer' in answered) return answered.answer;
+  const settling = settle(deps.store, decision, run.environment, answered);
+  if ('answer' in answered) {
+    // The run has answered, so its answer is given; if the mark is missing, the janitor sets it.
+    await settling.catch((error: unknown) => deps.log.warn({ err: error, ...about(decision) }, UNSETTLED));
+    return answered.answer;
+  }
+  await settling;
   if ('refused' in answered) throw problemOf(answered.refused, answered.detail);
-  if ('closed' in answered) return closed(deps.store, decision);
-  deps.log.warn(
-    { err: answered.unanswered, run: run.run, decision: decision.id },
-    'decision: not answered in time',
-  );
-  throw noWorker(decision);
+  if (!('closed' in answered)) {
+    deps.log.warn({ err: answered.unanswered, ...about(decision) }, 'decision: not answered in time');
+  }
+  return unanswered(deps.store, decision, answered);
 }
+
+const UNSETTLED = 'decision: answered, and not marked so yet';
+const about = ({ run, id }: Decision) => ({ run, decision: id });
 
 /** Throws GroupsUnknown where the answer hangs on a group that nobody can tell of now. */
 async function groupsAtDecision(
@@ -78,8 +87,7 @@ async function groupsAtDecision(
   { kind, subject, person }: NewDecision,
 ): Promise<string[]> {
   const kept = Object.keys(environment.slackGroups ?? {});
-  const isVote = kind === 'approve' || kind === 'reject';
-  if (!isVote || kept.length === 0) return groupsOf(environment, person);
+  if (!isVote(kind) || kept.length === 0) return groupsOf(environment, person);
   const { from = {} } = run.approvals.find(({ step }) => step === subject) ?? {};
   const { groups, unread } = await (deps.groupsNow?.(environment, person) ?? {
     groups: groupsOf(environment, person).filter((group) => !kept.includes(group)),
@@ -101,42 +109,57 @@ async function stopWaiting(store: ApiStore, { run, id, person, reason }: Decisio
   return store.stopPlanned({ run, because, decision: id });
 }
 
-/** Journals a refusal and marks the row, so that it is never sent again. */
+/**
+ * Marks a decision as answered or refused, so that it is never sent again, and journals the refusal as a refused attempt. A
+ * decision that is journalled already was counted, so its refusal settles it and takes nothing back.
+ */
 export async function settle(
-  store: ApiStore,
+  store: Pick<ApiStore, 'answerDecision' | 'refuseDecision' | 'refused'>,
   decision: Decision,
   environment: string,
   answered: Answered,
 ): Promise<void> {
+  const { run, id, person, door } = decision;
+  if ('answer' in answered) return store.answerDecision({ run, id });
   if (!('refused' in answered)) return;
-  await store.refuseDecision({ run: decision.run, id: decision.id, code: answered.refused });
-  await store.refused({
-    environment,
-    person: decision.person,
-    door: decision.door,
-    run: decision.run,
-    code: answered.refused,
-    detail: answered.detail,
-  });
+  const { refused: code, detail } = answered;
+  if ((await store.refuseDecision({ run, id, code })) !== 'refused') return;
+  await store.refused({ environment, person, door, run, code, detail });
 }
 
-async function closed(store: ApiStore, decision: Decision): Promise<never> {
+/** What became of a decision that the run has not answered. Throws AlreadyEnded or NoWorker. */
+async function unanswered(
+  store: ApiStore,
+  decision: Decision,
+  answered: Exclude<Answered, { answer: unknown } | { refused: unknown }>,
+): Promise<DecisionAnswer> {
   const now = await store.run(decision.run);
-  if (now === undefined || !isTerminal(now.state)) throw noWorker(decision);
-  throw new ApiProblem('AlreadyEnded', endedSentence(now, decision.kind));
+  if (now === undefined || !isTerminal(now.state)) throw noWorker(decision, answered);
+  const delivery = now.decisions.find(({ id }) => id === decision.id)?.delivery;
+  if (delivery !== 'confirmed') throw new ApiProblem('AlreadyEnded', endedSentence(now, decision.kind));
+  return {
+    result: isVote(decision.kind) ? 'Counted' : 'Accepted',
+    detail: `${isVote(decision.kind) ? 'Counted' : 'Accepted'}. run ${now.run} has ended: it is ${now.state}.`,
+  };
 }
+
+const isVote = (kind: Decision['kind']): boolean => kind === 'approve' || kind === 'reject';
 
 /** Votes are counted; everything else changes something. */
 function endedSentence({ run, state }: Pick<RunDetail, 'run' | 'state'>, kind: Decision['kind']): string {
-  const isVote = kind === 'approve' || kind === 'reject';
-  return `run ${run} has ended: it is ${state}. ${isVote ? 'Your answer was not counted' : 'Nothing was changed'}.`;
+  const nothing = isVote(kind) ? 'Your answer was not counted' : 'Nothing was changed';
+  return `run ${run} has ended: it is ${state}. ${nothing}.`;
 }
 
-function noWorker(decision: Decision): ApiProblem {
+function noWorker({ id, run }: Decision, answered: object): ApiProblem {
+  const found =
+    'failed' in answered
+      ? `run ${run} could not take the decision (${String(answered.failed)}).`
+      : 'No worker answered in time.';
   return new ApiProblem(
     'NoWorker',
-    `No worker answered in time. Decision ${decision.id} is stored and is sent again while run ${decision.run} is open.`,
-    { headers: { 'Retry-After': '10' }, members: { decision: decision.id } },
+    `${found} Decision ${id} is stored and is sent again until run ${run} answers or ends.`,
+    { headers: { 'Retry-After': '10' }, members: { decision: id } },
   );
 }
 

@@ -1,10 +1,10 @@
-/** The API's side of Temporal: starts runs, carries decisions, and tells whether a run's workflow is open. */
+/** The API's side of Temporal: starts runs, delivers decisions, looks at a run's workflow and closes one that is broken. */
 import {
   type Client,
   WorkflowExecutionAlreadyStartedError,
   WorkflowUpdateFailedError,
 } from '@temporalio/client';
-import { ApplicationFailure, WorkflowNotFoundError } from '@temporalio/common';
+import { ActivityFailure, ApplicationFailure, WorkflowNotFoundError } from '@temporalio/common';
 import { SECOND_MS, UPDATE_WAIT_MS, WORKFLOW_TASK_TIMEOUT_MS } from '../procedures/limits.ts';
 import type { Plan } from '../procedures/plan.ts';
 import {
@@ -13,16 +13,31 @@ import {
   type LaunchInput,
   decisionUpdate,
 } from '../workflows/messages.ts';
+import {
+  ASK_SIGNAL,
+  type FailingLimits,
+  WORKFLOW_TASK_ATTEMPTS_MAX,
+  WORKFLOW_TASK_FAILING_MS,
+  type WorkflowLook,
+  lookAtWorkflow,
+} from './look.ts';
+import { type RefusalCode, isRefusal } from './refusals.ts';
 import { trace } from './trace.ts';
 
 const CALL_MS = 3 * SECOND_MS;
+/** Updates of one decision that may end without an answer of the run; the last id is then sent again and again. */
+const UPDATES_A_DECISION_MAX = 100;
+/** Decisions of which the launcher remembers how many of their updates ended so. */
+const DECISIONS_KEPT_MAX = 1_000;
 
 export type Answered =
   | { answer: DecisionAnswer }
-  /** The validator said no: a code of the workflow, and its sentence. */
-  | { refused: string; detail: string }
+  /** The run refused it: a code of the workflow, and its sentence. */
+  | { refused: RefusalCode; detail: string }
   /** There is no open workflow of this run. */
   | { closed: true }
+  /** The update failed with a code that is not the run's: the run has not answered. */
+  | { unanswered: unknown; failed: string }
   /** No worker or no Temporal in time; the decision may still arrive. */
   | { unanswered: unknown };
 
@@ -38,8 +53,12 @@ export type StartRun = {
 export type Launcher = {
   /** An open workflow of the same run is left alone. Throws where Temporal cannot be reached. */
   start(row: StartRun): Promise<void>;
-  /** Whether the run's workflow is open. Throws where Temporal cannot be reached. */
-  isOpen(run: number): Promise<boolean>;
+  /** What Temporal knows of the run's workflow. Throws if Temporal cannot be reached. */
+  look(run: number): Promise<WorkflowLook>;
+  /** Makes the worker report why the workflow task of this execution fails. A closed one is left alone. */
+  ask(run: number, execution: string): Promise<void>;
+  /** Terminates this execution and no later one. A closed one is left alone. Throws if Temporal cannot be reached. */
+  close(run: number, execution: string, reason: string): Promise<void>;
   /** Sends a decision that is stored already; never throws. */
   decide(decision: Decision): Promise<Answered>;
   /** Throws where Temporal cannot be reached. */
@@ -55,12 +74,28 @@ export function makeLauncher(
     updateWaitMs?: number;
     /** For one call of Temporal that waits for nobody; default 3 s. */
     callMs?: number;
+    /** When a workflow task counts as failing; default 5 attempts and 30 s. */
+    failing?: Partial<FailingLimits>;
   },
 ): Launcher {
   const within = <T>(waitMs: number, call: () => Promise<T>): Promise<T> =>
     client.withDeadline(Date.now() + waitMs, call);
   const callMs = options.callMs ?? CALL_MS;
   const workflowIdOf = (run: number): string => `${options.workflowIdPrefix ?? ''}run/${run}`;
+  const limits = {
+    attemptsMax: WORKFLOW_TASK_ATTEMPTS_MAX,
+    failingMs: WORKFLOW_TASK_FAILING_MS,
+    ...options.failing,
+  };
+  const updates = makeUpdateIds();
+  /** Calls an execution that may be closed by now. */
+  const callOpen = async (call: () => Promise<unknown>): Promise<void> => {
+    try {
+      await within(callMs, call);
+    } catch (error) {
+      if (!(error instanceof WorkflowNotFoundError)) throw error;
+    }
+  };
   return {
     async start({ run, plan, requester, planHash }) {
       const input: LaunchInput = { run, plan };
@@ -90,29 +125,27 @@ export function makeLauncher(
       }
     },
 
-    async isOpen(run) {
-      try {
-        const description = await within(callMs, () =>
-          client.workflow.getHandle(workflowIdOf(run)).describe(),
-        );
-        return description.status.name === 'RUNNING' || description.status.name === 'PAUSED';
-      } catch (error) {
-        if (error instanceof WorkflowNotFoundError) return false;
-        throw error;
-      }
-    },
+    look: (run) => within(callMs, () => lookAtWorkflow(client, workflowIdOf(run), limits)),
+
+    ask: (run, execution) =>
+      callOpen(() => client.workflow.getHandle(workflowIdOf(run), execution).signal(ASK_SIGNAL)),
+
+    close: (run, execution, reason) =>
+      callOpen(() => client.workflow.getHandle(workflowIdOf(run), execution).terminate(reason)),
 
     async decide(decision) {
       try {
         const answer = await within(options.updateWaitMs ?? UPDATE_WAIT_MS, () =>
           client.workflow.getHandle(workflowIdOf(decision.run)).executeUpdate(decisionUpdate, {
-            updateId: `decision/${decision.id}`,
+            updateId: updates.idOf(decision.id),
             args: [decision],
           }),
         );
         return { answer };
       } catch (error) {
-        return answeredByError(error);
+        const answered = answeredByError(error);
+        if ('failed' in answered) updates.spend(decision.id);
+        return answered;
       }
     },
 
@@ -124,9 +157,39 @@ export function makeLauncher(
 }
 
 function answeredByError(error: unknown): Answered {
-  if (error instanceof WorkflowUpdateFailedError && error.cause instanceof ApplicationFailure) {
-    return { refused: error.cause.type ?? 'Internal', detail: error.cause.message };
+  if (error instanceof WorkflowUpdateFailedError) {
+    const failure = applicationFailureIn(error.cause);
+    if (isRefusal(failure?.type)) return { refused: failure.type, detail: failure.message };
+    return { unanswered: error, failed: failure?.type ?? error.cause?.name ?? error.name };
   }
   if (error instanceof WorkflowNotFoundError) return { closed: true };
   return { unanswered: error };
+}
+
+/** What the code of the workflow, or of an activity that it called, failed with. */
+function applicationFailureIn(cause: unknown): ApplicationFailure | undefined {
+  const found = cause instanceof ActivityFailure ? cause.cause : cause;
+  return found instanceof ApplicationFailure ? found : undefined;
+}
+
+/**
+ * Names of updates. A decision keeps one name, under which Temporal gives the same answer however often it is asked. If the
+ * update under a name failed without an answer of the run, that failure is all it will ever give, so the next one gets
+ * another name. The run counts a decision once, whatever the name.
+ */
+function makeUpdateIds(): { idOf(decision: string): string; spend(decision: string): void } {
+  const spent = new Map<string, number>();
+  return {
+    idOf(decision) {
+      const times = spent.get(decision);
+      return `decision/${decision}${times === undefined ? '' : `/${times}`}`;
+    },
+    spend(decision) {
+      const times = Math.min(UPDATES_A_DECISION_MAX, (spent.get(decision) ?? 0) + 1);
+      spent.delete(decision);
+      spent.set(decision, times);
+      const [oldest] = spent.keys();
+      if (spent.size > DECISIONS_KEPT_MAX && oldest !== undefined) spent.delete(oldest);
+    },
+  };
 }

@@ -386,8 +386,12 @@ export const RunDetailAnswer = z
         breakGlass: z.boolean(),
         /** It had an effect. */
         counted: z.boolean(),
-        /** `Counted`, `AlreadyCounted`, `Accepted`, or the code of its refusal; null while it is not delivered. */
+        /** `Counted`, `AlreadyCounted`, `Accepted`, or the code of its refusal; null while its row does not count. */
         result: z.string().nullable(),
+        delivery: z.enum(['stored', 'journalled', 'confirmed', 'refused', 'too-late']).openapi({
+          description:
+            'stored: written, the run has not taken it, it is sent again. journalled: its row counts, the run has not confirmed that it heard it, it is sent again. confirmed: the run has heard it. refused: the run refused it, result is the code. too-late: the run ended without it.',
+        }),
       }),
     ),
     targets: z.array(

@@ -213,11 +213,11 @@ export function runDetailAnswer(
     }),
     approvals: run.approvals.map((approval) => approvalAnswer(run, approval, read.environment)),
     decisions: run.decisions.map((decision) => {
-      const { id, kind, subject, person, door: via, reason, at } = decision;
+      const { id, kind, subject, person, door: via, reason, at, delivery } = decision;
       const result = resultOf(decision, run.decisions);
       const counted = result === 'Counted' || result === 'Accepted';
       const breakGlass = decision.breakGlass === true;
-      return { id, kind, subject, person, door: via, reason, at, breakGlass, counted, result };
+      return { id, kind, subject, person, door: via, reason, at, breakGlass, counted, result, delivery };
     }),
     targets: run.targets,
   };

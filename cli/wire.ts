@@ -144,8 +144,10 @@ export type RunDetailWire = RunWire & {
     breakGlass?: boolean;
     /** It had an effect. */
     counted: boolean;
-    /** Counted, AlreadyCounted, Accepted, or the code of its refusal; null while it is not delivered. */
+    /** Counted, AlreadyCounted, Accepted, or the code of its refusal; null while its row does not count. */
     result?: string | null;
+    /** How far it has come on its way to the run; older APIs do not say it. */
+    delivery?: 'stored' | 'journalled' | 'confirmed' | 'refused' | 'too-late';
   }[];
   targets: { target: string; equal: boolean | null }[];
 };

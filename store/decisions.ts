@@ -1,4 +1,7 @@
-/** Decision rows: the door writes one before it tells the workflow, and it counts once the worker has journalled it. */
+/**
+ * Decision rows: the API writes one before it sends it to the workflow. It counts once the worker has journalled it, and it
+ * is settled once the API has heard the workflow's answer.
+ */
 import type { Pool } from 'pg';
 import type { Decision } from '../workflows/messages.ts';
 import { bodyText, readableJson } from './text.ts';
@@ -12,15 +15,27 @@ export async function insertDecision(pool: Pool, decision: Decision): Promise<vo
   ]);
 }
 
-/** The workflow refused it: it is never sent again and never counts. */
+/** The update of the decision completed: the run has heard it, and it is not sent again. */
+export async function answerDecision(pool: Pool, row: { run: number; id: string }): Promise<void> {
+  await pool.query(
+    'update countdown.decisions set answered_at = clock_timestamp() where run = $1 and id = $2 and answered_at is null',
+    [row.run, row.id],
+  );
+}
+
+/** What became of a refusal; `counted` if the row was journalled before, `settled` if there was nothing left to settle. */
+export type RefusalStored = 'refused' | 'counted' | 'settled';
+
+/** The workflow refused the decision: it is never sent again. It never counts, unless its row was journalled before. */
 export async function refuseDecision(
   pool: Pool,
   row: { run: number; id: string; code: string },
-): Promise<void> {
-  await pool.query(
-    'update countdown.decisions set refused = $3 where run = $1 and id = $2 and refused is null',
+): Promise<RefusalStored> {
+  const { rows } = await pool.query<{ stored: RefusalStored }>(
+    'select countdown.refuse_decision($1, $2, $3) as stored',
     [row.run, row.id, row.code],
   );
+  return rows[0]?.stored ?? 'settled';
 }
 
 export async function readDecision(pool: Pool, run: number, id: string): Promise<Decision | undefined> {
@@ -31,14 +46,25 @@ export async function readDecision(pool: Pool, run: number, id: string): Promise
   return rows[0]?.body;
 }
 
-/** Rows neither journalled nor refused, of open runs, older than `olderMs`; oldest first. */
-export async function unansweredDecisions(pool: Pool, olderMs: number, limit: number): Promise<Decision[]> {
+/** Which unanswered decisions: of one run, or without those of some; by default all. */
+export type Unanswered = { of?: number; without?: readonly number[] };
+
+/**
+ * Rows that the run has neither answered nor refused, of open runs, older than `olderMs`: aborts first, then oldest first.
+ */
+export async function unansweredDecisions(
+  pool: Pool,
+  olderMs: number,
+  limit: number,
+  { of, without = [] }: Unanswered = {},
+): Promise<Decision[]> {
   const { rows } = await pool.query<{ body: Decision }>(
     `select d.body from countdown.decisions d join countdown.runs r using (run)
-    where d.seq is null and d.refused is null and d.at <= clock_timestamp() - $1 * interval '1 millisecond'
+    where d.answered_at is null and d.refused is null and d.at <= clock_timestamp() - $1 * interval '1 millisecond'
       and r.state not in ('succeeded', 'stopped', 'rolled-back')
-    order by d.at limit $2`,
-    [olderMs, limit],
+      and ($3::integer is null or d.run = $3) and d.run <> all ($4::integer[])
+    order by d.kind <> 'abort', d.at limit $2`,
+    [olderMs, limit, of ?? null, without],
   );
   return rows.map(({ body }) => body);
 }

@@ -1,7 +1,14 @@
 /** The store's two sides. Which of them a process may use is decided by its database role, not here. */
 import type { Pool } from 'pg';
 import { readCounted } from './counted.ts';
-import { insertDecision, readDecision, readVotes, refuseDecision, unansweredDecisions } from './decisions.ts';
+import {
+  answerDecision,
+  insertDecision,
+  readDecision,
+  readVotes,
+  refuseDecision,
+  unansweredDecisions,
+} from './decisions.ts';
 import {
   appendDecision,
   appendIntent,
@@ -30,7 +37,7 @@ import {
 import { readPlan, readPlanByPrefix, savePlan } from './plans.ts';
 import { saveProgress } from './progress.ts';
 import { readRecovery } from './recovery.ts';
-import { createRun, listAwaited, listOpenRuns, makeRunLoader, readBegun } from './runs.ts';
+import { createRun, listAwaited, listOpenRuns, makeRunLoader, readBegun, tellReopened } from './runs.ts';
 import { insertToken, issueToken, listTokens, readToken, readTokenById, revokeToken } from './tokens.ts';
 import type { ApiStore, WorkerStore } from './types.ts';
 import { readUndoing } from './undoing.ts';
@@ -70,8 +77,10 @@ export function makeApiStore(pool: Pool): ApiStore {
     runs: (page) => listRuns(pool, page),
     journal: (run, page) => journalRows(pool, run, page),
     insertDecision: (decision) => insertDecision(pool, decision),
+    answerDecision: (row) => answerDecision(pool, row),
     refuseDecision: (row) => refuseDecision(pool, row),
-    unanswered: (olderMs, limit) => unansweredDecisions(pool, olderMs, limit),
+    unanswered: (olderMs, limit, which) => unansweredDecisions(pool, olderMs, limit, which),
+    tellReopened: (run, reason) => tellReopened(pool, run, reason),
     refused: (row) => appendRefused(pool, row),
     refusals: (page) => readRefused(pool, page),
     insertToken: (row) => insertToken(pool, row),

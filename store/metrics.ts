@@ -13,7 +13,7 @@ export type StoreMetrics = {
   leaseWaits: { environment: string; runs: number; oldestMs: number }[];
   /** Runs that unwind for longer than their objective. */
   lateRollbacks: { environment: string; runs: number }[];
-  /** Decisions that a door took, and that no worker has journalled. */
+  /** Decisions of open runs that the API stored, and that their run has neither confirmed nor refused. */
   undelivered: { decisions: number; oldestMs: number };
   /** What phases took that ended well. */
   phases: { environment: string; runbook: string; direction: string; phases: number; seconds: number }[];
@@ -38,7 +38,7 @@ const PARTS: Record<keyof StoreMetrics, string> = {
   lateRollbacks: `select r.environment, count(*)::int as runs from countdown.runs r
     where r.state = 'unwinding' and clock_timestamp() > r.unwinding_at + r.rollback_ms * interval '1 millisecond' group by 1 order by 1`,
   undelivered: `select count(*)::int as decisions, coalesce(${AGE('d.at')}, 0) as "oldestMs"
-    from countdown.decisions d join countdown.runs r using (run) where d.seq is null and d.refused is null and ${OPEN}`,
+    from countdown.decisions d join countdown.runs r using (run) where d.answered_at is null and d.refused is null and ${OPEN}`,
   phases: `select d.environment, d.runbook, d.direction, count(*)::int as phases, sum(d.ms)::float8 / 1000 as seconds
     from countdown.durations d group by 1, 2, 3 order by 1, 2, 3`,
 };

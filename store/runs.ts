@@ -134,11 +134,17 @@ const iso = (at: Date | null): string | null => at?.toISOString() ?? null;
 
 type DateKey = 'createdAt' | 'dueAt' | 'waitUntil' | 'notAfter';
 
+/** Stores why the workflow of an open run is opened again, for the workflow that starts next; 500 characters are kept. */
+export async function tellReopened(pool: Pool, run: number, reason: string): Promise<void> {
+  await pool.query('select countdown.tell_reopened($1, $2)', [run, readable(reason)]);
+}
+
 type Known = {
   plan: string;
   requester: string;
   groups: Record<string, string[]>;
   reopened: boolean;
+  reopenReason: string | null;
   phases:
     | { phase: string; state: PhaseState; verdict: Verdict | null; started: boolean; try: number }[]
     | null;
@@ -150,7 +156,7 @@ type Known = {
 /** What the journal knows of a run. Throws where there is no such run. */
 export async function readBegun(pool: Pool, run: number, execution: string): Promise<Begun> {
   const { rows } = await pool.query<Known>(
-    `select r.plan, r.requester, r.groups,
+    `select r.plan, r.requester, r.groups, r.reopen_reason as "reopenReason",
       (select json_agg(json_build_object('phase', p.phase, 'state', p.state, 'verdict', p.verdict,
           'started', p.first_run_seq is not null, 'try', p.try) order by p.first_run_seq nulls last, p.ordinal)
         from countdown.phases p where p.run = r.run and p.state <> 'pending') as phases,
@@ -164,7 +170,7 @@ export async function readBegun(pool: Pool, run: number, execution: string): Pro
   );
   const [known] = rows;
   if (known === undefined) throw new Error(`There is no run ${run}: start runs through the API.`);
-  const { plan, requester, groups, reopened } = known;
+  const { plan, requester, groups, reopened, reopenReason } = known;
   const prints = (known.prints ?? []).map(({ target, try: tried, before }) => [
     target,
     { before: before === null ? null : digest(before.print), try: tried },
@@ -174,6 +180,7 @@ export async function readBegun(pool: Pool, run: number, execution: string): Pro
     requester,
     groups,
     reopened,
+    reopenReason,
     journal: known.phases ?? [],
     prints: Object.fromEntries(prints),
   };

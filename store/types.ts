@@ -2,6 +2,7 @@
  * What the store gives to the worker and to the API: one type a side, so that each gets its own database role and
  * nothing more. PostgreSQL is behind both; the journal moves only through the function `countdown.append`.
  */
+import type { RefusalStored, Unanswered } from './decisions.ts';
 import type { Facts } from './facts.ts';
 import type { StoreMetrics } from './metrics.ts';
 import type { Undoing } from './undoing.ts';
@@ -241,6 +242,19 @@ export type RunView = {
   head: { seq: number; hash: string };
 };
 
+/** How far a decision has come on its way to the run. */
+export type Delivery =
+  /** Written by the API; the run has not taken it. It is sent again. */
+  | 'stored'
+  /** Its row counts; the run has not confirmed that it heard it. It is sent again. */
+  | 'journalled'
+  /** The run has heard it. */
+  | 'confirmed'
+  /** The run refused it. */
+  | 'refused'
+  /** The run ended without it. */
+  | 'too-late';
+
 export type RunDetail = RunView & {
   /** What it follows; null for a run that somebody asked for. */
   follows: Follows | null;
@@ -248,8 +262,8 @@ export type RunDetail = RunView & {
   followUps: { followUp: string; run: number; state: RunState; dueAt: string | null }[];
   phases: PhaseView[];
   approvals: ApprovalView[];
-  /** `refused` is the code with which the workflow refused it; neither counted nor refused is not delivered. */
-  decisions: (Decision & { at: string; counted: boolean; refused: string | null })[];
+  /** `counted` is whether its row is journalled; `refused` is the code with which the workflow refused it. */
+  decisions: (Decision & { at: string; counted: boolean; refused: string | null; delivery: Delivery })[];
   targets: { target: string; before: string | null; after: string | null; equal: boolean | null }[];
 };
 
@@ -340,10 +354,17 @@ export type ApiStore = {
   journal(run: number, page: { after: number; limit: number }): Promise<JournalRow[]>;
   /** Inserted and committed before the update is sent. */
   insertDecision(decision: Decision): Promise<void>;
-  /** The workflow's validator refused it: it is never sent again, so an early answer cannot count later. */
-  refuseDecision(row: { run: number; id: string; code: string }): Promise<void>;
-  /** Rows neither journalled nor refused, of open runs, older than `olderMs`. */
-  unanswered(olderMs: number, limit: number): Promise<Decision[]>;
+  /** The update of the decision completed: the run has heard it, and it is not sent again. */
+  answerDecision(row: { run: number; id: string }): Promise<void>;
+  /** The workflow refused it: it is never sent again, so an early answer cannot count later. A journalled row still counts. */
+  refuseDecision(row: { run: number; id: string; code: string }): Promise<RefusalStored>;
+  /**
+   * Decisions that their run has neither answered nor refused, of open runs, older than `olderMs`: aborts first, then
+   * oldest first.
+   */
+  unanswered(olderMs: number, limit: number, which?: Unanswered): Promise<Decision[]>;
+  /** Stores why the workflow of an open run is opened again, before the new one starts; 500 characters are kept. */
+  tellReopened(run: number, reason: string): Promise<void>;
   /** A refused attempt, in the environment's own chain (run 0). */
   refused(row: {
     environment: string;

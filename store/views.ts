@@ -2,6 +2,7 @@
 import type { Pool } from 'pg';
 import { digest } from './digest.ts';
 import { READY } from './runs.ts';
+import type { Decision } from '../workflows/messages.ts';
 import type { RunDetail, RunView } from './types.ts';
 
 const iso = (column: string): string =>
@@ -37,8 +38,18 @@ const APPROVALS = `select json_agg(json_build_object(
     'openedAt', ${iso('a.opened_at')}, 'dueAt', ${iso('a.due_at')}) order by a.opened_at, a.step)
   from countdown.approvals a where a.run = r.run`;
 
+// A workflow ends once it has heard every journalled decision, so an ended run has heard those that are journalled.
+const HAS_ENDED = `r.state in ('succeeded', 'stopped', 'rolled-back')`;
+const DELIVERY = `case
+    when d.refused is not null then 'refused'
+    when d.answered_at is not null or (d.seq is not null and ${HAS_ENDED}) then 'confirmed'
+    when d.seq is not null then 'journalled'
+    when ${HAS_ENDED} then 'too-late'
+    else 'stored' end`;
+
 const DECISIONS = `select json_agg(json_build_object(
-    'body', d.body, 'at', ${iso('d.at')}, 'counted', d.seq is not null and d.refused is null, 'refused', d.refused) order by d.at, d.id)
+    'body', d.body, 'at', ${iso('d.at')}, 'counted', d.seq is not null and d.refused is null, 'refused', d.refused,
+    'delivery', ${DELIVERY}) order by d.at, d.id)
   from countdown.decisions d where d.run = r.run`;
 
 const TARGETS = `select json_agg(json_build_object('target', f.target, 'before', b.body, 'after', e.body) order by f.target)
@@ -60,7 +71,7 @@ type Detail = {
   phases: RunDetail['phases'] | null;
   approvals: RunDetail['approvals'] | null;
   decisions:
-    | { body: RunDetail['decisions'][number]; at: string; counted: boolean; refused: string | null }[]
+    | ({ body: Decision } & Pick<RunDetail['decisions'][number], 'at' | 'counted' | 'refused' | 'delivery'>)[]
     | null;
   targets: { target: string; before: Print; after: Print }[] | null;
   follows: RunDetail['follows'];

@@ -48,7 +48,7 @@ test('a run whose start was missed is not begun inside a change freeze that has 
   const begun: number[] = [];
   const launcher: Launcher = {
     ...api.launcher,
-    isOpen: async () => false,
+    look: async () => ({ state: 'closed', how: 'gone' }),
     start: async (asked) => {
       begun.push(asked.run);
     },

@@ -59,18 +59,143 @@ test('a decision for a run that there is not is refused by the database', async 
   await expect(store.api.insertDecision(decision(999_999, 'lost'))).rejects.toThrow('decisions_run_fkey');
 });
 
+/** Makes decisions older than any wait of the API, in the given order. */
+async function age(run: number, named: string[]): Promise<void> {
+  for (const [index, id] of named.entries()) {
+    await store.owner.query(
+      `update countdown.decisions set at = clock_timestamp() - $3 * interval '1 second' where run = $1 and id = $2`,
+      [run, id, 100 - index],
+    );
+  }
+}
+
+const unanswered = async (runs: number[], olderMs = 0): Promise<string[]> =>
+  ids((await store.api.unanswered(olderMs, 100)).filter(({ run }) => runs.includes(run)));
+
 describe('unanswered decisions', () => {
-  test('are neither journalled nor refused, of open runs, and old enough', async () => {
+  test('are neither answered nor refused, of open runs, and old enough', async () => {
     const run = await newRun(store, planOver('unanswered'));
-    for (const id of ['waits', 'counted', 'no']) await store.api.insertDecision(decision(run, id));
-    await store.worker.countDecision(run, 'counted');
+    for (const id of ['waits', 'answered', 'no']) await store.api.insertDecision(decision(run, id));
+    await store.worker.countDecision(run, 'answered');
+    await store.api.answerDecision({ run, id: 'answered' });
     await store.api.refuseDecision({ run, id: 'no', code: 'NotAsked' });
-    const mine = async (olderMs: number): Promise<string[]> =>
-      ids((await store.api.unanswered(olderMs, 100)).filter((one) => one.run === run));
-    expect(await mine(0)).toEqual(['waits']);
-    expect(await mine(60_000)).toEqual([]);
+    expect(await unanswered([run])).toEqual(['waits']);
+    expect(await unanswered([run], 60_000)).toEqual([]);
     await store.worker.record(run, [{ key: 'end', kind: 'run', state: 'stopped', body: {} }]);
-    expect(await mine(0)).toEqual([]);
+    expect(await unanswered([run])).toEqual([]);
+  });
+
+  test('include one that is journalled until the run has answered it', async () => {
+    const run = await newRun(store, planOver('unheard'));
+    await store.api.insertDecision(decision(run, 'unheard', { kind: 'abort', subject: null }));
+    await store.worker.countDecision(run, 'unheard');
+    expect(await unanswered([run])).toEqual(['unheard']);
+    await store.api.answerDecision({ run, id: 'unheard' });
+    expect(await unanswered([run])).toEqual([]);
+  });
+
+  test('are listed aborts first, then oldest first, of one run or without some', async () => {
+    const one = await newRun(store, planOver('order 1'));
+    const two = await newRun(store, planOver('order 2'));
+    const given = [
+      decision(one, 'o1', { kind: 'pause', subject: null }),
+      decision(two, 'o2', { kind: 'pause', subject: null }),
+      decision(one, 'o3 abort', { kind: 'abort', subject: null }),
+      decision(two, 'o4 abort', { kind: 'abort', subject: null }),
+      decision(one, 'o5'),
+    ];
+    for (const row of given) await store.api.insertDecision(row);
+    await age(one, ids(given));
+    await age(two, ids(given));
+    expect(await unanswered([one, two])).toEqual(['o3 abort', 'o4 abort', 'o1', 'o2', 'o5']);
+    const rest = await store.api.unanswered(0, 100, { without: [one] });
+    expect(ids(rest.filter(({ run }) => run === two))).toEqual(['o4 abort', 'o2']);
+    expect(rest.filter(({ run }) => run === one)).toEqual([]);
+    expect(ids(await store.api.unanswered(0, 2, { of: one }))).toEqual(['o3 abort', 'o1']);
+  });
+});
+
+describe('a refusal', () => {
+  test('is stored once, and says whether this call stored it', async () => {
+    const run = await newRun(store, planOver('refuse once'));
+    await store.api.insertDecision(decision(run, 'late'));
+    const refused = { run, id: 'late', code: 'NotAsked' };
+    expect(await store.api.refuseDecision(refused)).toBe('refused');
+    expect(await store.api.refuseDecision({ ...refused, code: 'NotInGroup' })).toBe('settled');
+    expect((await store.api.run(run))?.decisions).toMatchObject([
+      { id: 'late', counted: false, refused: 'NotAsked', delivery: 'refused' },
+    ]);
+  });
+
+  test('of a journalled decision does not take it back: it was counted, and is answered', async () => {
+    const run = await newRun(store, planOver('refuse counted'));
+    await store.api.insertDecision(decision(run, 'was counted'));
+    await store.worker.countDecision(run, 'was counted');
+    expect(await store.api.refuseDecision({ run, id: 'was counted', code: 'ApprovalVoided' })).toBe(
+      'counted',
+    );
+    expect((await store.api.run(run))?.decisions).toMatchObject([
+      { id: 'was counted', counted: true, refused: null, delivery: 'confirmed' },
+    ]);
+    expect(await unanswered([run])).toEqual([]);
+  });
+
+  test('waits for the worker that is journalling the decision at the same moment', async () => {
+    const run = await newRun(store, planOver('refuse race'));
+    await store.api.insertDecision(decision(run, 'raced'));
+    const client = await store.owner.connect();
+    try {
+      await client.query('begin');
+      await client.query(
+        `select countdown.append($1, 'decision', null, null, null, null, 'decision/raced', null, null)`,
+        [run],
+      );
+      const refused = store.api.refuseDecision({ run, id: 'raced', code: 'NotAsked' });
+      await untilBlocked();
+      await client.query('commit');
+      expect(await refused).toBe('counted');
+    } finally {
+      client.release();
+    }
+  });
+});
+
+/** Waits until a session of this database waits for a lock. */
+async function untilBlocked(): Promise<void> {
+  const deadline = Date.now() + 10_000;
+  for (;;) {
+    const { rowCount } = await store.owner.query(
+      `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+    );
+    if (rowCount !== 0) return;
+    if (Date.now() > deadline) throw new Error('No session waits for a lock.');
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+const delivery = async (run: number, id: string) =>
+  (await store.api.run(run))?.decisions.find((one) => one.id === id)?.delivery;
+
+describe('the delivery of a decision', () => {
+  test('is stored, journalled and confirmed while the run is open', async () => {
+    const run = await newRun(store, planOver('delivery'));
+    await store.api.insertDecision(decision(run, 'told'));
+    expect(await delivery(run, 'told')).toBe('stored');
+    await store.worker.countDecision(run, 'told');
+    expect(await delivery(run, 'told')).toBe('journalled');
+    await store.api.answerDecision({ run, id: 'told' });
+    expect(await delivery(run, 'told')).toBe('confirmed');
+  });
+
+  test('of an ended run is confirmed for a journalled decision, and too late for any other', async () => {
+    const run = await newRun(store, planOver('delivery ended'));
+    for (const id of ['in time', 'late 1']) await store.api.insertDecision(decision(run, id));
+    await store.worker.countDecision(run, 'in time');
+    await store.worker.record(run, [{ key: 'end', kind: 'run', state: 'stopped', body: {} }]);
+    expect([await delivery(run, 'in time'), await delivery(run, 'late 1')]).toEqual([
+      'confirmed',
+      'too-late',
+    ]);
   });
 });
 
@@ -100,7 +225,11 @@ describe('votes', () => {
       await store.worker.countDecision(run, one.id);
     }
     await store.api.insertDecision(decision(run, 'v9 not journalled', { person: 'hal' }));
-    for (const id of ['v7 refused', 'v8 refused']) await store.api.refuseDecision({ run, id, code: 'No' });
+    // Earlier releases could refuse a journalled decision.
+    await store.owner.query(
+      `update countdown.decisions set refused = 'No' where run = $1 and id in ('v7 refused', 'v8 refused')`,
+      [run],
+    );
     const votes = await store.worker.votes(run, 'move');
     expect({ ...votes, approvals: ids(votes.approvals) }).toEqual({
       evidence: 'e',

@@ -42,6 +42,9 @@ describe('the worker', () => {
     `select countdown.append_beside('test', 'refused', 'x', '{}')`,
     `select countdown.admit_run(1, now())`,
     `select countdown.stop_planned(1, null, '{"state":"stopped"}')`,
+    `select countdown.refuse_decision(1, 'x', 'NotAsked')`,
+    `select countdown.tell_reopened(1, 'x')`,
+    `update countdown.decisions set answered_at = now()`,
     `select countdown.append(1, 'asked', null, null, null, null, null, null, '{}')`,
     `select countdown.rebuild(1)`,
     `create table countdown.mine ()`,
@@ -71,6 +74,8 @@ describe('the API', () => {
     `insert into countdown.decisions (id, run, body, seq) values ('x', 1, '{}', 7)`,
     `update countdown.decisions set body = '{}'`,
     `update countdown.decisions set seq = 7`,
+    `update countdown.decisions set refused = 'NotAsked'`,
+    `update countdown.runs set reopen_reason = 'x'`,
     `delete from countdown.decisions`,
     `update countdown.plans set person = 'x'`,
     `update countdown.tokens set expires_at = 'infinity'`,
@@ -133,13 +138,17 @@ test('functions that run with the rights of the owner have a fixed search path a
   );
   const config = ['search_path=pg_catalog, pg_temp'];
   expect(found?.rows).toEqual(
-    ['admit_run', 'append', 'append_all', 'append_beside', 'create_run', 'say_ready', 'stop_planned'].map(
-      (name) => ({
-        name,
-        config,
-        super: false,
-      }),
-    ),
+    [
+      'admit_run',
+      'append',
+      'append_all',
+      'append_beside',
+      'create_run',
+      'refuse_decision',
+      'say_ready',
+      'stop_planned',
+      'tell_reopened',
+    ].map((name) => ({ name, config, super: false })),
   );
 });
 

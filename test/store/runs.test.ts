@@ -202,6 +202,7 @@ describe('what the journal knows', () => {
       requester: 'dana',
       groups: { sre: ['ana', 'ben'] },
       reopened: true,
+      reopenReason: null,
       journal: [
         { phase: 'move/inspect', state: 'done', verdict: 'pass', started: true, try: 2 },
         { phase: 'move/hold', state: 'running', verdict: null, started: true, try: 2 },
@@ -209,6 +210,17 @@ describe('what the journal knows', () => {
       ],
       prints: { thing: { before: digest({ state: 's', data: null }), try: 1 } },
     });
+  });
+
+  test('includes the last stored reason why an open run was opened again, in at most 500 characters', async () => {
+    const run = await newRun(store, planOver('reason'));
+    await store.api.tellReopened(run, 'The workflow of the run was terminated from outside');
+    await store.api.tellReopened(run, `The workflow of the run failed: \u0000${'x'.repeat(600)}`);
+    const expected = `The workflow of the run failed: \u2400${'x'.repeat(467)}`;
+    expect((await store.worker.begun(run, 'x')).reopenReason).toBe(expected);
+    await store.worker.record(run, [{ key: 'end', kind: 'run', state: 'stopped', body: {} }]);
+    await store.api.tellReopened(run, 'too late');
+    expect((await store.worker.begun(run, 'x')).reopenReason).toBe(expected);
   });
 
   test('is nothing for a run that has not begun', async () => {
