@@ -44,6 +44,7 @@ describe('the worker', () => {
     `select countdown.stop_planned(1, null, '{"state":"stopped"}')`,
     `select countdown.append(1, 'asked', null, null, null, null, null, null, '{}')`,
     `select countdown.rebuild(1)`,
+    `select countdown.close_lost(1, 'move/inspect', 'run', 1, 1)`,
     `create table countdown.mine ()`,
     `select nextval('countdown.epochs')`,
   ])('may not: %s', async (sql) => {
@@ -61,6 +62,7 @@ describe('the API', () => {
   test.each([
     `select countdown.append(1, 'intent', 'move/inspect', 'run', 1, 1, null, null, '{}')`,
     `select countdown.append(1, 'outcome', 'move/inspect', 'run', 1, 1, null, 2, '{}')`,
+    `select countdown.append_intent(1, 'move/inspect', 'run', 1, 1, '{}')`,
     `select countdown.append(1, 'asked', null, null, null, null, null, null, '{}')`,
     `select countdown.append_all(1, '{k}', '{run}', '{null}', '{"{}"}')`,
     `select countdown.append_beside('test', 'asked', 'x', '{}')`,
@@ -133,13 +135,20 @@ test('functions that run with the rights of the owner have a fixed search path a
   );
   const config = ['search_path=pg_catalog, pg_temp'];
   expect(found?.rows).toEqual(
-    ['admit_run', 'append', 'append_all', 'append_beside', 'create_run', 'say_ready', 'stop_planned'].map(
-      (name) => ({
-        name,
-        config,
-        super: false,
-      }),
-    ),
+    [
+      'admit_run',
+      'append',
+      'append_all',
+      'append_beside',
+      'append_intent',
+      'create_run',
+      'say_ready',
+      'stop_planned',
+    ].map((name) => ({
+      name,
+      config,
+      super: false,
+    })),
   );
 });
 
