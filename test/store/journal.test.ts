@@ -90,16 +90,17 @@ describe('the chain', () => {
       state: 'pending',
       body: { n },
     }));
-    const prints = Array.from({ length: 50 }, (_, n) =>
-      intentRow(id, { phase: '@thing', direction: 'before', try: 1, attempt: n + 1 }),
+    const prints = Array.from({ length: 50 }, () =>
+      intentRow(id, { phase: '@thing', direction: 'before', try: 1, attempt: 1 }),
     );
     await Promise.all([
       ...rows.map((row) => worker.record(id, [row])),
       ...prints.map((row) => worker.intent(row)),
     ]);
     const written = await api.journal(id, all);
-    expect(written.map(({ seq }) => seq)).toEqual(Array.from({ length: 101 }, (_, n) => n + 1));
-    expect(verifyChain(written)).toMatchObject({ intact: true, head: { seq: 101 } });
+    // Each fingerprint but the first also writes the end of the one before it.
+    expect(written.map(({ seq }) => seq)).toEqual(Array.from({ length: 150 }, (_, n) => n + 1));
+    expect(verifyChain(written)).toMatchObject({ intact: true, head: { seq: 150 } });
   });
 
   test.each([
@@ -162,7 +163,8 @@ describe('an intent', () => {
     const { epoch } = (await store.worker.loadRun(id)) ?? {};
     expect(epoch).toBeGreaterThan(0);
     expect(await store.worker.intent(intentRow(id))).toEqual({ seq: 2, epoch, outputs: {} });
-    expect(await store.worker.intent(intentRow(id, { attempt: 2 }))).toEqual({ seq: 3, epoch, outputs: {} });
+    // Row 3 is the end of the first attempt.
+    expect(await store.worker.intent(intentRow(id, { attempt: 2 }))).toEqual({ seq: 4, epoch, outputs: {} });
   });
 
   test('of a try that ended is answered with the stored outcome, and no row is written', async () => {
