@@ -63,6 +63,14 @@ export async function openImportSwitch(params: ImportParams, context: PhaseConte
   return { ...client, source, sourceHeld, targetHeld, target };
 }
 
+/** Throws UndoFailed: the application writes to the target, so that going back would lose its writes. */
+export function openForWrites(params: ImportParams, value: string): never {
+  throw fail(
+    'UndoFailed',
+    `Switch '${params.switch}' says '${value}': '${params.target}' is open for writes, and going back would lose what was written there; decide by hand.`,
+  );
+}
+
 export type MappedSource = { source: Source; schema: SourceSchema; mapping: Mapping };
 
 /**
