@@ -160,6 +160,15 @@ describe('first-launch', () => {
           const back = undone.find(({ phase }) => phase === 'database/release-writes');
           // While it was watched people wrote, and all of that came back.
           if (failAt === 'watch') expect(back?.body['summary']).toMatch(/^[1-9][\d,]* rows? carried back/);
+          const left = undone.map(
+            ({ body }) => (body['output'] as Record<string, unknown>)?.['returnedDigest'],
+          );
+          if (back !== undefined) {
+            // Release, switch and copy agree on what came back; hold-writes needs it last, and clears the target.
+            expect(left).toEqual([left[0], left[0], left[0], undefined]);
+            expect(left[0]).toMatch(/^[0-9a-f]{64}$/);
+            expect(await askTarget(own.stack, 'select kind, item from countdown.kept')).toEqual([]);
+          }
         }),
       TEST_MS,
     );
