@@ -153,6 +153,18 @@ describe('the desk of a stuck run', () => {
       "Resolve  countdown resolve 41 database/copy --done --evidence 'text'",
     ]);
   });
+
+  test('with several undos names the one that is undone first, and one command that retries all of them', () => {
+    const failed = (from: number) => ({ from, state: 'undo-failed' as const });
+    const run = makeRun(
+      { 'database/hold-writes': failed(541), 'database/copy': failed(542), 'database/switch': failed(560) },
+      { state: 'stuck' },
+    );
+    expect(typedAt(run)).toEqual([
+      'Retry all  countdown resolve 41 --retry',
+      "By hand  countdown resolve 41 database/switch --done --evidence 'text'",
+    ]);
+  });
 });
 
 /** A phase that reported five seconds after its begin, this long after it. */
