@@ -26,6 +26,27 @@ async function told<T>(act: Promise<T>): Promise<T> {
   }
 }
 
+/**
+ * The workflow cannot tell a phase that never began from one whose answer was lost: it probes both. The journal can: without an
+ * intent nothing was undone, and the phase is pending again.
+ */
+async function withoutUnbegun(
+  store: WorkerStore,
+  run: number,
+  rows: readonly RecordRow[],
+): Promise<RecordRow[]> {
+  const asked = rows.flatMap(({ phase, body }) =>
+    phase !== undefined && body['happened'] === false ? [phase] : [],
+  );
+  if (asked.length === 0) return [...rows];
+  const { phases } = await store.facts(run, asked);
+  return rows.map((row) => {
+    if (row.body['happened'] !== false || phases[row.phase ?? '']?.begun !== false) return row;
+    const { verdict: _, ...rest } = row;
+    return { ...rest, state: 'pending', body: { ...row.body, summary: 'it never began' } };
+  });
+}
+
 export function makeRecorder({
   store,
   workflowIdPrefix,
@@ -64,7 +85,7 @@ export function makeRecorder({
 
     async record({ run, rows, after }) {
       await assertLawful(store, await load(run), rows);
-      await told(store.record(run, rows));
+      await told(store.record(run, await withoutUnbegun(store, run, rows)));
       return { counted: await store.counted(run, after) };
     },
 
