@@ -142,6 +142,8 @@ describe('a hint', () => {
   });
 });
 
+const failed = (from: number) => ({ from, state: 'undo-failed' as const });
+
 describe('the desk of a stuck run', () => {
   test('has two ways out, each a command of its own; what a person undoes has one', () => {
     expect(typedAt(stuck)).toEqual([
@@ -155,7 +157,6 @@ describe('the desk of a stuck run', () => {
   });
 
   test('with several undos names the one that is undone first, and one command that retries all of them', () => {
-    const failed = (from: number) => ({ from, state: 'undo-failed' as const });
     const run = makeRun(
       { 'database/hold-writes': failed(541), 'database/copy': failed(542), 'database/switch': failed(560) },
       { state: 'stuck' },

@@ -198,10 +198,10 @@ export const unwinding = makeRun(
 /** An attempt of the undo lost its connection, and Temporal starts the next one in a moment. */
 export const retrying: RunDetailWire = {
   ...unwinding,
-  phases: unwinding.phases.map((phase) =>
-    phase.phase === 'database/copy'
+  phases: unwinding.phases.map((one) =>
+    one.phase === 'database/copy'
       ? {
-          ...phase,
+          ...one,
           summary:
             "Attempt 2 of 5 failed and is tried again: PostgreSQL 'app-postgres' at db-1:5432 cannot be reached",
           error: {
@@ -209,7 +209,7 @@ export const retrying: RunDetailWire = {
             message: "PostgreSQL 'app-postgres' at db-1:5432 cannot be reached",
           },
         }
-      : phase,
+      : one,
   ),
 };
 

@@ -13,34 +13,38 @@ const all = { after: 0, limit: 1_000 };
 /** Each test has a run of its own, over a target of its own. */
 const run = (name: string): Promise<number> => newRun(store, planOver(name));
 
-describe('a workflow that was closed and opened again', () => {
-  const row = (key: string, state = 'pending') => ({
-    key,
-    kind: 'phase' as const,
-    phase: 'move/inspect',
-    state,
-    body: {},
-  });
+const shellRow = (key: string, state = 'pending') => ({
+  key,
+  kind: 'phase' as const,
+  phase: 'move/inspect',
+  state,
+  body: {},
+});
 
+describe('a workflow that was closed and opened again', () => {
   test('speaks alone: rows of the closed one that were on their way are refused', async () => {
     const { worker, api } = store;
     const id = await run('reopened');
-    await worker.record(id, [row('first/row/1')]);
+    await worker.record(id, [shellRow('first/row/1')]);
     const reopen = { key: 'second/reopen', kind: 'run' as const, state: 'unwinding', body: {} };
     await worker.record(id, [reopen]);
     const before = await api.journal(id, all);
-    await expect(worker.record(id, [row('first/row/2')])).rejects.toMatchObject({
+    await expect(worker.record(id, [shellRow('first/row/2')])).rejects.toMatchObject({
       name: 'FenceLost',
       refused: 'Superseded',
     });
     // Not even what it had recorded already is confirmed to it.
-    await expect(worker.record(id, [row('first/row/1')])).rejects.toMatchObject({ refused: 'Superseded' });
+    await expect(worker.record(id, [shellRow('first/row/1')])).rejects.toMatchObject({
+      refused: 'Superseded',
+    });
     expect(await api.journal(id, all)).toEqual(before);
-    await worker.record(id, [row('second/row/1')]);
+    await worker.record(id, [shellRow('second/row/1')]);
     // A third one takes over from the second.
     await worker.record(id, [{ ...reopen, key: 'third/reopen' }]);
-    await expect(worker.record(id, [row('second/row/2')])).rejects.toMatchObject({ refused: 'Superseded' });
-    await worker.record(id, [row('third/row/1')]);
+    await expect(worker.record(id, [shellRow('second/row/2')])).rejects.toMatchObject({
+      refused: 'Superseded',
+    });
+    await worker.record(id, [shellRow('third/row/1')]);
     expect(verifyChain(await api.journal(id, all))).toMatchObject({ intact: true });
   });
 });
