@@ -284,13 +284,16 @@ describe('first-launch', () => {
     TEST_MS,
   );
 
-  test(
-    'goes on as if nothing had happened after its journal was away for two seconds',
-    () =>
+  test.each([
+    ['watch', { watchMs: 2_000 }],
+    ['database/copy', { chunkRows: 5 }],
+  ])(
+    "goes on as if nothing had happened after Countdown's own database was away for two seconds in %s",
+    (name, pace) =>
       withWorld(async (own) => {
-        const run = await own.start({ pace: { watchMs: 2_000 } });
-        await own.until(run, (now) => isRunning(now, 'watch'));
-        // What the watch found must be written down while nobody takes it.
+        const run = await own.start({ pace });
+        await own.until(run, (now) => isRunning(now, name));
+        // What the phase came to must be written down while nothing takes it.
         const journal = await cutJournal(own.stack, { leastMs: 2_000 });
         await journal.missed();
         await journal.mend();
@@ -298,7 +301,7 @@ describe('first-launch', () => {
         expect(ended).toMatchObject({ state: 'succeeded', verdict: 'pass' });
         expect(ended.phases.map(({ phase, state }) => `${phase} ${state}`)).toEqual(ALL_DONE);
         const { rows } = await intactEvidence(own.client(), run);
-        const outcomes = rows.filter(({ kind, phase }) => kind === 'outcome' && phase === 'watch');
+        const outcomes = rows.filter(({ kind, phase }) => kind === 'outcome' && phase === name);
         expect(outcomes).toHaveLength(1);
         await expectWrites(own);
         await own.reset();
