@@ -19,7 +19,7 @@ beforeAll(async () => {
 afterAll(() => store[Symbol.asyncDispose]());
 
 /** Counts the lines that say that the database is missed. */
-function watchedLog(): { log: Logger; missed(): number } {
+function watchedLog(): { log: Logger; missed: () => number } {
   let missed = 0;
   const write = (line: string): void => {
     if (line.includes('journal: unreachable')) missed += 1;
@@ -117,39 +117,40 @@ describe('an access', () => {
   });
 });
 
-describe('a phase at work', () => {
-  async function begun(target: string, over: Partial<JournalDeps> = {}) {
-    const run = await newRun(store, planOver(target));
-    const seq = seqOf(await store.worker.intent(intentRow(run)));
-    const row = await store.worker.loadRun(run);
-    if (row === undefined) throw new Error('There is no run.');
-    const { journal, missed } = journalOf(over);
-    const context = makeContext({
-      store: store.worker,
-      log: pino({ level: 'silent' }),
-      environments: new Map(),
-      stateFolder: '/nonexistent',
-      scrubber: makeScrubber(),
-      env: {},
-      run: row,
-      envelope: { run, phase: 'move/inspect', direction: 'run', try: 1 },
-      fence: { epoch: row.epoch, seq },
-      environment: {
-        environment: 'test',
-        protected: false,
-        targets: {},
-        people: {},
-        roles: { operator: [], admin: [], auditor: [] },
-        groups: {},
-        approvals: { least: {} },
-      },
-      outputs: {},
-      signal: new AbortController().signal,
-      journal,
-    });
-    return { run, context, missed };
-  }
+/** The context of an attempt that has begun, on the real store. */
+async function begun(target: string, over: Partial<JournalDeps> = {}) {
+  const run = await newRun(store, planOver(target));
+  const seq = seqOf(await store.worker.intent(intentRow(run)));
+  const row = await store.worker.loadRun(run);
+  if (row === undefined) throw new Error('There is no run.');
+  const { journal, missed } = journalOf(over);
+  const context = makeContext({
+    store: store.worker,
+    log: pino({ level: 'silent' }),
+    environments: new Map(),
+    stateFolder: '/nonexistent',
+    scrubber: makeScrubber(),
+    env: {},
+    run: row,
+    envelope: { run, phase: 'move/inspect', direction: 'run', try: 1 },
+    fence: { epoch: row.epoch, seq },
+    environment: {
+      environment: 'test',
+      protected: false,
+      targets: {},
+      people: {},
+      roles: { operator: [], admin: [], auditor: [] },
+      groups: {},
+      approvals: { least: {} },
+    },
+    outputs: {},
+    signal: new AbortController().signal,
+    journal,
+  });
+  return { run, context, missed };
+}
 
+describe('a phase at work', () => {
   test('waits for the database to say that it is still the current attempt, and that its run is paused', async () => {
     const { run, context, missed } = await begun('waits');
     await store.worker.record(run, [{ key: 'p', kind: 'run', state: 'paused', body: {} }]);
