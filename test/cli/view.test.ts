@@ -17,6 +17,8 @@ import {
   rolledBack,
   stuck,
   succeeded,
+  tooLate,
+  undelivered,
   unwinding,
   waiting,
 } from './stories.ts';
@@ -62,6 +64,8 @@ describe('the golden views', () => {
     rolledBack,
     succeeded,
     stuck,
+    undelivered,
+    tooLate,
   })) {
     test(`a run that is ${name} looks as agreed`, () => {
       const lines = runLines(run, symbols, { now: new Date(run.at), isWatching: name === 'waiting' });
