@@ -72,8 +72,9 @@ async function openWorkflow(deps: JanitorDeps, open: OpenRun): Promise<void> {
   const { run, planHash } = open;
   const found = await launcher.look(run);
   if (found.state === 'open') {
-    if (found.unexplained !== undefined) await askWhy(deps, run, found.unexplained);
-    return;
+    if (found.unexplained === undefined) return;
+    log.warn({ run, ...found.unexplained }, 'janitor: workflow task does not end, its worker is asked why');
+    return launcher.ask(run, found.unexplained);
   }
   // Read again after the workflow was looked at: the run may have ended well in between.
   const now = await store.run(run);
@@ -93,11 +94,6 @@ async function openWorkflow(deps: JanitorDeps, open: OpenRun): Promise<void> {
   await launcher.start({ run, plan, planHash, requester: now.requester, unwind });
   if (unwind) log.warn({ run, reason }, 'janitor: unwinding opened');
   else log.info({ run }, 'janitor: run started');
-}
-
-async function askWhy({ launcher, log }: JanitorDeps, run: number, execution: string): Promise<void> {
-  log.warn({ run, execution }, 'janitor: workflow task does not end, the worker is asked why');
-  await launcher.ask(run, execution);
 }
 
 const NOT_REPLAYED = 'The workflow of the run could not be replayed';

@@ -14,11 +14,12 @@ import {
   decisionUpdate,
 } from '../workflows/messages.ts';
 import {
-  ASK_SIGNAL,
   type FailingLimits,
+  type Unexplained,
   WORKFLOW_TASK_ATTEMPTS_MAX,
   WORKFLOW_TASK_FAILING_MS,
   type WorkflowLook,
+  askWorkflow,
   lookAtWorkflow,
 } from './look.ts';
 import { type RefusalCode, isRefusal } from './refusals.ts';
@@ -55,8 +56,8 @@ export type Launcher = {
   start(row: StartRun): Promise<void>;
   /** What Temporal knows of the run's workflow. Throws if Temporal cannot be reached. */
   look(run: number): Promise<WorkflowLook>;
-  /** Makes the worker report why the workflow task of this execution fails. A closed one is left alone. */
-  ask(run: number, execution: string): Promise<void>;
+  /** Makes the worker report why the workflow task fails, once for each of its ends. A closed execution is left alone. */
+  ask(run: number, about: Unexplained): Promise<void>;
   /** Terminates this execution and no later one. A closed one is left alone. Throws if Temporal cannot be reached. */
   close(run: number, execution: string, reason: string): Promise<void>;
   /** Sends a decision that is stored already; never throws. */
@@ -88,14 +89,6 @@ export function makeLauncher(
     ...options.failing,
   };
   const updates = makeUpdateIds();
-  /** Calls an execution that may be closed by now. */
-  const callOpen = async (call: () => Promise<unknown>): Promise<void> => {
-    try {
-      await within(callMs, call);
-    } catch (error) {
-      if (!(error instanceof WorkflowNotFoundError)) throw error;
-    }
-  };
   return {
     async start({ run, plan, requester, planHash }) {
       const input: LaunchInput = { run, plan };
@@ -127,11 +120,16 @@ export function makeLauncher(
 
     look: (run) => within(callMs, () => lookAtWorkflow(client, workflowIdOf(run), limits)),
 
-    ask: (run, execution) =>
-      callOpen(() => client.workflow.getHandle(workflowIdOf(run), execution).signal(ASK_SIGNAL)),
+    ask: (run, about) => within(callMs, () => askWorkflow(client, workflowIdOf(run), about)),
 
-    close: (run, execution, reason) =>
-      callOpen(() => client.workflow.getHandle(workflowIdOf(run), execution).terminate(reason)),
+    async close(run, execution, reason) {
+      const handle = client.workflow.getHandle(workflowIdOf(run), execution);
+      try {
+        await within(callMs, () => handle.terminate(reason));
+      } catch (error) {
+        if (!(error instanceof WorkflowNotFoundError)) throw error;
+      }
+    },
 
     async decide(decision) {
       try {

@@ -6,7 +6,7 @@
  * be replayed, or with a failure although only a slow worker is left. Any new event makes the next attempt a first one:
  * `unexplained` says when such an event is needed to tell the two apart.
  */
-import type { Client, WorkflowExecutionDescription } from '@temporalio/client';
+import { type Client, type WorkflowExecutionDescription, isGrpcServiceError } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import { SECOND_MS } from '../procedures/limits.ts';
 
@@ -20,6 +20,8 @@ export const ASK_SIGNAL = 'countdown/why-does-the-task-fail';
 const EVENTS_READ_MAX = 100;
 const REASON_LENGTH_MAX = 300;
 
+/** gRPC's code for what does not exist, or not any more. */
+const NOT_FOUND = 5;
 /** Values of Temporal's WorkflowTaskFailedCause: errors of the workflow's code, and no others. */
 const UNHANDLED_FAILURE = 14;
 const NON_DETERMINISTIC_ERROR = 24;
@@ -27,11 +29,14 @@ const NON_DETERMINISTIC_ERROR = 24;
 export type ClosedHow = 'terminated' | 'failed' | 'cancelled' | 'timed-out' | 'completed' | 'gone';
 
 export type WorkflowLook =
-  /** `unexplained` is the execution to ask: its task does not end, and the history does not prove why. */
-  | { state: 'open'; unexplained?: string }
+  /** `unexplained`: its task does not end, and the history does not prove why. */
+  | { state: 'open'; unexplained?: Unexplained }
   | { state: 'closed'; how: ClosedHow; reason?: string }
   /** `execution` is the one that fails, `since` an ISO time, `reason` what the worker reported. */
   | { state: 'failing'; execution: string; attempts: number; since: string; reason: string };
+
+/** What to ask: the execution, and the event with which a workflow task ended last. */
+export type Unexplained = { execution: string; event: string };
 
 export type FailingLimits = { attemptsMax: number; failingMs: number };
 
@@ -43,6 +48,7 @@ type Failure = NonNullable<WorkflowEvent['workflowTaskFailedEventAttributes']>['
 /** The parts of an event that say how a workflow task ended. */
 export type TaskEvent = Pick<
   WorkflowEvent,
+  | 'eventId'
   | 'eventTime'
   | 'workflowTaskCompletedEventAttributes'
   | 'workflowTaskFailedEventAttributes'
@@ -60,13 +66,23 @@ export async function lookAtWorkflow(
   workflowId: string,
   limits: FailingLimits,
 ): Promise<WorkflowLook> {
-  let found: WorkflowExecutionDescription;
   try {
-    found = await client.workflow.getHandle(workflowId).describe();
+    return await lookAtLatest(client, workflowId, limits);
   } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return { state: 'closed', how: 'gone' };
+    if (isNotFound(error)) return { state: 'closed', how: 'gone' };
     throw error;
   }
+}
+
+const isNotFound = (error: unknown): boolean =>
+  error instanceof WorkflowNotFoundError || (isGrpcServiceError(error) && Number(error.code) === NOT_FOUND);
+
+async function lookAtLatest(
+  client: Client,
+  workflowId: string,
+  limits: FailingLimits,
+): Promise<WorkflowLook> {
+  const found = await client.workflow.getHandle(workflowId).describe();
   const execution = { workflowId, runId: found.runId };
   const how = CLOSED[found.status.name];
   if (how !== undefined) {
@@ -78,7 +94,7 @@ export async function lookAtWorkflow(
   if (pending === null || pending === undefined || (pending.attempt ?? 0) < 2) return { state: 'open' };
   const looked = lookAtTask(pending, await newestEvents(client, execution, EVENTS_READ_MAX), limits);
   if (looked === 'works') return { state: 'open' };
-  if (looked === 'unexplained') return { state: 'open', unexplained: found.runId };
+  if ('event' in looked) return { state: 'open', unexplained: { execution: found.runId, ...looked } };
   return { state: 'failing', execution: found.runId, attempts: pending.attempt ?? 0, ...looked };
 }
 
@@ -99,7 +115,7 @@ export function lookAtTask(
   pending: PendingTask,
   newest: readonly TaskEvent[],
   { attemptsMax, failingMs }: FailingLimits,
-): 'works' | 'unexplained' | { since: string; reason: string } {
+): 'works' | { event: string } | { since: string; reason: string } {
   const { ends, asked } = sinceCompleted(newest);
   const [last] = ends;
   const first = ends.at(-1);
@@ -115,10 +131,10 @@ export function lookAtTask(
   }
   // Each question starts the attempts anew, so the next one waits for more of them.
   const isDue = attempts >= attemptsMax * (asked + 1) && triedAt - first.at >= failingMs;
-  return isDue ? 'unexplained' : 'works';
+  return isDue ? { event: last.event } : 'works';
 }
 
-type TaskEnd = { at: number; reason: string | null; isReplay: boolean };
+type TaskEnd = { event: string; at: number; reason: string | null; isReplay: boolean };
 
 /** How workflow tasks ended since the last one that completed, newest first, and how often the worker was asked. */
 function sinceCompleted(newest: readonly TaskEvent[]): { ends: TaskEnd[]; asked: number } {
@@ -127,16 +143,39 @@ function sinceCompleted(newest: readonly TaskEvent[]): { ends: TaskEnd[]; asked:
   for (const event of newest) {
     if (event.workflowTaskCompletedEventAttributes) break;
     if (event.workflowExecutionSignaledEventAttributes?.signalName === ASK_SIGNAL) asked += 1;
-    const at = msOf(event.eventTime);
+    const about = { event: String(event.eventId), at: msOf(event.eventTime) };
     const failed = event.workflowTaskFailedEventAttributes;
     if (failed) {
       const cause = Number(failed.cause);
       const isReplay = cause === NON_DETERMINISTIC_ERROR;
       const isOfCode = isReplay || cause === UNHANDLED_FAILURE;
-      ends.push({ at, isReplay, reason: isOfCode ? reasonOf(failed.failure) : null });
-    } else if (event.workflowTaskTimedOutEventAttributes) ends.push({ at, isReplay: false, reason: null });
+      ends.push({ ...about, isReplay, reason: isOfCode ? reasonOf(failed.failure) : null });
+    } else if (event.workflowTaskTimedOutEventAttributes)
+      ends.push({ ...about, isReplay: false, reason: null });
   }
   return { ends, asked };
+}
+
+/**
+ * Makes the worker report why the next attempt fails, once for each end of a workflow task. The signal is not in the history
+ * before the attempt in hand ends, so Temporal itself keeps it from being sent twice. A closed execution is left alone.
+ */
+export async function askWorkflow(
+  client: Client,
+  workflowId: string,
+  { execution, event }: Unexplained,
+): Promise<void> {
+  try {
+    await client.workflowService.signalWorkflowExecution({
+      namespace: client.options.namespace,
+      workflowExecution: { workflowId, runId: execution },
+      signalName: ASK_SIGNAL,
+      requestId: `${execution}/${event}`,
+      identity: client.options.identity,
+    });
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+  }
 }
 
 async function newestEvents(

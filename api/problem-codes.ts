@@ -344,9 +344,9 @@ export const PROBLEMS = {
   },
   NoWorker: {
     status: 503,
-    title: 'No worker answered in time',
-    caller: 'Nothing: the decision is stored and is sent again while the run is open. Look at the run.',
-    operator: 'Start a worker, and look whether Temporal can be reached.',
+    title: 'The run did not answer in time',
+    caller: 'Nothing: the decision is stored and is sent again until the run answers or ends. Look at the run.',
+    operator: 'Start a worker, and check that it reaches Temporal and PostgreSQL.',
   },
   IdentityUnavailable: {
     status: 503,

@@ -13,7 +13,7 @@ export type StoreMetrics = {
   leaseWaits: { environment: string; runs: number; oldestMs: number }[];
   /** Runs that unwind for longer than their objective. */
   lateRollbacks: { environment: string; runs: number }[];
-  /** Decisions of open runs that the API stored, and that their run has neither confirmed nor refused. */
+  /** Decisions of open runs that their run has not answered. */
   undelivered: { decisions: number; oldestMs: number };
   /** What phases took that ended well. */
   phases: { environment: string; runbook: string; direction: string; phases: number; seconds: number }[];

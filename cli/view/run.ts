@@ -1,5 +1,6 @@
 /** A run as people read it: how it stands, its tree of phases, and what can be done about it. */
 import type { RunDetailWire } from '../wire.ts';
+import { deliveryLines } from './deliveries.ts';
 import { hintLines, hintsOf } from './hints.ts';
 import { emergencyLines } from './plan.ts';
 import { whereOf } from './runs.ts';
@@ -21,9 +22,9 @@ import {
   twoParts,
   wrapped,
 } from './style.ts';
-import { summaryLines } from './summary.ts';
+import { decisionLines, summaryLines } from './summary.ts';
 import { forwardLines, unwindLines } from './tree.ts';
-import { pausedText, silencesOf } from './waits.ts';
+import { pausedText, quietOf } from './waits.ts';
 
 const RIGHT_COLUMN = 69;
 /** Where a second line of `Because` and `Paused` begins. */
@@ -44,7 +45,9 @@ export function runLines(
     ...glassLines(run, style),
     ...(run.follows ? [`Follows run ${run.follows.run} as its follow-up ${run.follows.followUp}`] : []),
     ...(hasEnded ? summaryLines(run, style, options.hasHints !== false) : statusLines(run, style)),
-    ...silencesOf(run, options.now).flatMap(({ text }) => wrapped(style, text, COLUMNS_MAX, SET_IN)),
+    ...(hasEnded ? [] : decisionLines(run, style)),
+    ...deliveryLines(run, style),
+    ...quietOf(run, options.now).flatMap(({ text }) => wrapped(style, text, COLUMNS_MAX, SET_IN)),
     ...tree,
     ...(hasEnded || options.hasHints === false ? [] : footerLines(run, style, options.isWatching)),
   ];

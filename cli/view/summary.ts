@@ -1,5 +1,6 @@
 /** How a run ended: a line a subject, the reason first where it did not succeed. */
 import type { ApprovalWire, RunDetailWire } from '../wire.ts';
+import { deliveryOf } from './deliveries.ts';
 import { lengthText } from './plan.ts';
 import {
   COLUMNS_MAX,
@@ -30,6 +31,16 @@ export function summaryLines(run: RunDetailWire, style: Style, hasHints: boolean
   );
 }
 
+/** Who decided what in a run that is open, as far as the run has confirmed it; nothing if it has confirmed nothing. */
+export function decisionLines(run: RunDetailWire, style: Style): string[] {
+  const parts = decidedParts({ ...run, decisions: run.decisions.filter(isConfirmed) });
+  if (parts.length === 0) return [];
+  return wrapped(style, `Decisions  ${parts.join(dot(style))}`, COLUMNS_MAX, 11);
+}
+
+const isConfirmed = (decision: RunDetailWire['decisions'][number]): boolean =>
+  deliveryOf(decision) === 'confirmed';
+
 /** A shorter wait is not worth a word. */
 const LEAST_WAIT_MS = 1_000;
 
@@ -45,12 +56,16 @@ function succeeded(run: RunDetailWire, style: Style): Labelled[] {
       : `not needed, ${objective}`,
   ]);
   const votes = votesOf(run);
+  const parts = run.decisions
+    .filter(({ kind, counted }) => counted && kind !== 'approve' && kind !== 'skip')
+    .map(steeredText);
   if (votes.length > 0) {
     const counts = new Map<string, number>();
     for (const { person } of votes) counts.set(person, (counts.get(person) ?? 0) + 1);
     const people = [...counts].map(([person, count]) => `${safe(person)} ${count}`);
-    lines.push(['Decisions', `${plural(votes.length, 'approval')}: ${people.join(', ')}`]);
+    parts.unshift(`${plural(votes.length, 'approval')}: ${people.join(', ')}`);
   }
+  if (parts.length > 0) lines.push(['Decisions', parts.join(dot(style))]);
   const skipped = run.decisions.filter(({ kind, counted }) => kind === 'skip' && counted);
   if (skipped.length > 0) {
     lines.push([
@@ -106,16 +121,23 @@ function recoveryText(
 }
 
 function decided(run: RunDetailWire, style: Style): Labelled[] {
+  return [['Decisions', [...decidedParts(run), `requester: ${safe(run.requester)}`].join(dot(style))]];
+}
+
+/** `database: ana, olu`, `pause: dana`: votes by step, then what else counted. */
+function decidedParts(run: RunDetailWire): string[] {
   const counted = run.decisions.filter((decision) => decision.counted);
   const steps = [...new Set(counted.filter(({ kind }) => kind === 'approve').map(({ subject }) => subject))];
   const parts = steps.map((step) => {
     const people = votesOf(run).filter(({ subject }) => subject === step);
     return `${step}: ${people.map(({ person }) => safe(person)).join(', ')}`;
   });
-  for (const { kind, subject, person } of counted) {
-    if (kind !== 'approve') parts.push(`${kind}${subject === null ? '' : ` ${subject}`}: ${safe(person)}`);
-  }
-  return [['Decisions', [...parts, `requester: ${safe(run.requester)}`].join(dot(style))]];
+  return [...parts, ...counted.filter(({ kind }) => kind !== 'approve').map(steeredText)];
+}
+
+/** `retry database/copy: dana`. */
+function steeredText({ kind, subject, person }: RunDetailWire['decisions'][number]): string {
+  return `${kind}${subject === null ? '' : ` ${subject}`}: ${safe(person)}`;
 }
 
 /** Approvals that counted, one a person and step: who answered twice counts once. */

@@ -1,9 +1,10 @@
 /** What a run waits for and who can answer; and what does not answer, though it should. */
 import type { ApprovalWire, PhaseWire, RunDetailWire } from '../wire.ts';
+import { deliveryOf, deliveryText, isUndelivered } from './deliveries.ts';
 import { type Hint, abortHint, heldHints, isHeld, isToDo, resumeHint, voteHints } from './hints.ts';
 import { type Style, clock, dot, duration, safe, stamp } from './style.ts';
 
-/** A worker answers a decision within this, if there is one. */
+/** A run confirms a decision within this, if its worker and Temporal answer. */
 const DELIVERY_MS = 5_000;
 /** What reports and has not reported for so long has no news. */
 const NEWS_MS = 30_000;
@@ -57,15 +58,22 @@ export function pausedText({ because }: Pick<RunDetailWire, 'because'>): string 
   return safe((because ?? 'by somebody').replace(/^paused /, ''));
 }
 
-/** What nobody answers. The `key` stays the same while only the time grows. */
+/** What does not answer. The `key` stays the same while only the time grows. */
 export function silencesOf(run: RunDetailWire, now: Date): { key: string; text: string }[] {
   if (run.endedAt !== null) return [];
-  const silences = run.decisions
-    .filter(({ result, at }) => result === null && now.getTime() - Date.parse(at) > DELIVERY_MS)
-    .map(({ kind, subject, person, at }) => ({
-      key: `decision ${kind} ${subject ?? ''} ${person} ${at}`,
-      text: `${kind}${subject === null ? '' : ` of ${subject}`} asked by ${safe(person)} ${clock(at)}, not delivered yet: no worker answers`,
+  const undelivered = run.decisions
+    .filter((decision) => isUndelivered(decision) && now.getTime() - Date.parse(decision.at) > DELIVERY_MS)
+    .map((decision) => ({
+      key: `decision ${decision.kind} ${decision.subject ?? ''} ${decision.person} ${decision.at} ${deliveryOf(decision)}`,
+      text: deliveryText(decision),
     }));
+  return [...undelivered, ...quietOf(run, now)];
+}
+
+/** Phases that report nothing, and a run that does not begin. */
+export function quietOf(run: RunDetailWire, now: Date): { key: string; text: string }[] {
+  if (run.endedAt !== null) return [];
+  const silences = [];
   for (const phase of run.phases) {
     const silentMs = silenceOf(phase, now);
     if (silentMs === null) continue;

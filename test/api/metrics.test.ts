@@ -90,6 +90,14 @@ test('a decision that no worker takes is the lag of the journal', async () => {
   const found = await scrape();
   expect(found.get('countdown_decisions_undelivered')).toBe(1);
   expect(found.get('countdown_journal_lag_seconds')).toBeGreaterThan(0);
+  // Journalled is not yet heard.
+  const [decision] = await api.store.unanswered(0, 1, { of: stuck });
+  await api.worker.countDecision(stuck, decision?.id ?? '');
+  expect((await scrape()).get('countdown_decisions_undelivered')).toBe(1);
+  await api.store.answerDecision({ run: stuck, id: decision?.id ?? '' });
+  const settled = await scrape();
+  expect(settled.get('countdown_decisions_undelivered')).toBe(0);
+  expect(settled.get('countdown_journal_lag_seconds')).toBe(0);
   await engine.startWorker();
   await tidyOnce(api);
 });

@@ -235,14 +235,40 @@ describe('where no worker answers', () => {
 
   test('a decision that was not delivered says so, one that was refused or counted does not', () => {
     expect(texts({ ...copying, decisions: [abort] })).toEqual([
-      'abort asked by ana 01:09, not delivered yet: no worker answers',
+      'abort asked by ana 01:09, not delivered yet: it is sent again',
     ]);
     const others = ['NotInGroup', 'AlreadyCounted', 'Accepted'].map((result) => ({ ...abort, result }));
     expect(texts({ ...copying, decisions: others })).toEqual([]);
     expect(texts({ ...copying, decisions: [{ ...abort, at: at(550) }] })).toEqual([]);
     expect(view({ ...copying, decisions: [abort] }, terminal)[2]).toBe(
-      'abort asked by ana 01:09, not delivered yet: no worker answers',
+      'abort asked by ana 01:09, not delivered yet: it is sent again',
     );
+  });
+
+  test('a decision that is journalled says so until the run has confirmed it', () => {
+    const journalled = { ...abort, counted: true, result: 'Accepted', delivery: 'journalled' as const };
+    expect(texts({ ...copying, decisions: [journalled] })).toEqual([
+      'abort asked by ana 01:09, counted, not confirmed by the run yet: it is sent again',
+    ]);
+    const confirmed = { ...journalled, delivery: 'confirmed' as const };
+    expect(texts({ ...copying, decisions: [confirmed] })).toEqual([]);
+  });
+
+  test('a run with many decisions that it has not confirmed names those that are sent again first', () => {
+    const many = Array.from({ length: 14 }, (_, n) => ({
+      ...abort,
+      kind: 'pause',
+      person: `p${n}`,
+      result: 'AlreadyPaused',
+      delivery: 'refused' as const,
+    }));
+    const lines = view({ ...copying, decisions: [...many, { ...abort, delivery: 'stored' }] }, terminal);
+    expect([lines[2], lines[3], lines[11], lines[12]]).toEqual([
+      'abort asked by ana 01:09, not delivered yet: it is sent again',
+      'pause asked by p5 01:09, refused: AlreadyPaused',
+      'pause asked by p13 01:09, refused: AlreadyPaused',
+      'and 5 decisions more that the run has not confirmed',
+    ]);
   });
 
   test('a phase that reported and does so no more has no news; one that never reports is given its time', () => {

@@ -59,7 +59,7 @@ test('a run that no worker begins, an abort that none takes and a phase that non
   expect(aborted.err).toMatch(
     /^error NoWorker {2}No worker answered in time\. .*\ndo {4}start a worker, or look why none answers; /,
   );
-  const undelivered = /^abort asked by dana \d\d:\d\d, not delivered yet: no worker answers$/m;
+  const undelivered = /^abort asked by dana \d\d:\d\d, not delivered yet: it is sent again$/m;
   expect((await say('dana', 'show', number)).out).toMatch(undelivered);
   const watched = await say('dana', 'watch', number, '--timeout', '2s');
   expect([watched.code, watched.err.split('\n')[0]]).toEqual([124, `run ${number} is planned.`]);

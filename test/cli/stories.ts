@@ -320,6 +320,43 @@ export const paused: RunDetailWire = {
   because: 'paused by dana: checking the disk of db-1',
 };
 
+type DecisionStory = RunDetailWire['decisions'][number];
+const steered = (
+  kind: string,
+  second: number,
+  delivery: NonNullable<DecisionStory['delivery']>,
+  over: Partial<DecisionStory> = {},
+): DecisionStory => {
+  const counted = delivery === 'journalled' || delivery === 'confirmed';
+  const result = counted ? 'Accepted' : null;
+  const about = { subject: null, person: 'dana', door: 'cli', reason: null };
+  return { ...about, kind, at: at(second), counted, result, delivery, ...over };
+};
+
+/** People steer it, and it does not answer all of them. */
+export const undelivered: RunDetailWire = {
+  ...copying,
+  decisions: [
+    ...decisions.map((one) => ({ ...one, result: 'Counted', delivery: 'confirmed' as const })),
+    steered('pause', 543, 'confirmed'),
+    steered('resume', 544, 'confirmed'),
+    steered('resume', 545, 'refused', { person: 'ben', result: 'NotPaused' }),
+    steered('retry', 546, 'journalled', { subject: 'database/copy' }),
+    steered('abort', 550, 'stored', { person: 'ana' }),
+  ],
+};
+
+/** A pause that came when it was over. */
+export const tooLate: RunDetailWire = {
+  ...succeeded,
+  decisions: [
+    ...succeeded.decisions,
+    steered('pause', 570, 'confirmed'),
+    steered('resume', 575, 'confirmed'),
+    steered('pause', 620, 'too-late', { person: 'ben' }),
+  ],
+};
+
 /** A run of tomorrow, and one that stands in line. */
 export const begins = makeRun(
   {},

@@ -18,6 +18,8 @@ import {
   rolledBack,
   stuck,
   succeeded,
+  tooLate,
+  undelivered,
   unwinding,
   waiting,
 } from './stories.ts';
@@ -64,6 +66,8 @@ describe('the golden views', () => {
     rolledBack,
     succeeded,
     stuck,
+    undelivered,
+    tooLate,
   })) {
     test(`a run that is ${name} looks as agreed`, () => {
       const lines = runLines(run, symbols, { now: new Date(run.at), isWatching: name === 'waiting' });
