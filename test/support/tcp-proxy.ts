@@ -81,7 +81,7 @@ export async function makeTcpProxy(target: string): Promise<TcpProxy> {
     },
     cut() {
       isCut = true;
-      for (const { client, server } of [...pairs]) {
+      for (const { client, server } of pairs) {
         client.destroy();
         server.destroy();
       }
@@ -91,7 +91,7 @@ export async function makeTcpProxy(target: string): Promise<TcpProxy> {
     },
     count: () => pairs.size,
     async [Symbol.asyncDispose]() {
-      for (const { client, server } of [...pairs]) {
+      for (const { client, server } of pairs) {
         client.destroy();
         server.destroy();
       }
