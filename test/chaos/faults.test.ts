@@ -107,9 +107,11 @@ async function oneCase(part: {
     say(`chaos: ${broken.at(-1)}\n${error instanceof Error ? error.stack : ''}`);
     return true;
   }
-  const base = part.undisturbed.get(result.state === 'succeeded' ? 'launch' : 'rollback');
   const isAborted = result.abortMs !== null;
-  const lostMs = base === undefined || isAborted ? result.abortMs : result.tookMs - base;
+  const base = part.undisturbed.get(at.course) ?? NaN;
+  // A launch that a target's outage ended early has no time to compare.
+  const isWhole = result.state === (at.course === 'launch' ? 'succeeded' : 'rolled-back');
+  const lostMs = isAborted ? result.abortMs : isWhole && !Number.isNaN(base) ? result.tookMs - base : null;
   lines.push({ at, result, lostMs });
   const time = `${seconds(result.tookMs)}${lostMs === null ? '' : `, ${isAborted ? 'abort to end' : 'lost'} ${seconds(lostMs)}`}`;
   say(

@@ -89,7 +89,7 @@ async function disturb(part: {
 }): Promise<boolean> {
   const { world, run, at, people, ending } = part;
   const on = Promise.withResolvers<void>();
-  if (at.words === 'approve') people.holdVotes(on.promise);
+  if (at.words === 'approve') people.holdVotes(at.marker.step ?? '', on.promise);
   if (!(await untilMarker(world, run, at.marker, ending))) {
     on.resolve();
     return false;

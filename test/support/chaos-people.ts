@@ -30,8 +30,8 @@ export type People = {
   said: Said[];
   /** Gives the votes that the run asks for; returns at once. */
   look(run: RunDetailWire): void;
-  /** Nobody votes until the promise resolves. */
-  holdVotes(until: Promise<void>): void;
+  /** Nobody votes on the step until the promise resolves. */
+  holdVotes(step: string, until: Promise<void>): void;
   /** Says it once more while no answer comes at all. Resolves with the last answer. */
   abort(): Promise<Said>;
   pause(): Promise<Said>;
@@ -45,7 +45,7 @@ export function makePeople(world: ChaosWorld, run: number, ending: AbortSignal):
   const said: Said[] = [];
   const talking = new Set<Promise<unknown>>();
   const votes = new Map<string, { busy: boolean; notBefore: number }>();
-  let isHeld = false;
+  let held: string | undefined;
 
   const say = async (
     path: string,
@@ -88,17 +88,16 @@ export function makePeople(world: ChaosWorld, run: number, ending: AbortSignal):
   return {
     said,
     look(view) {
-      if (isHeld) return;
       for (const { step, evidence, state, votes: given } of view.approvals) {
-        if (state !== 'open') continue;
+        if (state !== 'open' || step === held) continue;
         for (const person of APPROVERS)
           if (!given.some((one) => one.person === person)) void vote(view, step, evidence, person);
       }
     },
-    holdVotes(until) {
-      isHeld = true;
+    holdVotes(step, until) {
+      held = step;
       void until.then(() => {
-        isHeld = false;
+        held = undefined;
       });
     },
     abort: () => steer('abort'),
