@@ -133,7 +133,7 @@ async function startParts(
   const startWorker = async (route = options.worker?.route): Promise<Child> => {
     workers += 1;
     const program = options.worker?.program ?? 'worker.ts';
-    worker = await start(workers === 1 ? 'worker' : `worker-${workers}`, [program], {
+    const started = await start(workers === 1 ? 'worker' : `worker-${workers}`, [program], {
       ...shared,
       ...options.worker?.variables,
       COUNTDOWN_DATABASE_URL: databases.countdown.worker,
@@ -142,8 +142,9 @@ async function startParts(
       PIANO_POSTGRES_PASSWORD: databases.piano.password,
       PIANO_ADMIN_TOKEN: app.adminToken,
     });
-    await logged(worker, 'worker: polling');
-    return worker;
+    worker = started;
+    await logged(started, 'worker: polling');
+    return started;
   };
   worker = await startWorker();
   progress('worker');

@@ -3,7 +3,7 @@
  * who decide meanwhile. A run may take longer for it; it never ends otherwise, loses a word or a write, or says what is not so.
  *
  *   COUNTDOWN_CHAOS_SEEDS=12,13   these cases and no others
- *   COUNTDOWN_CHAOS_KEEP=FOLDER   the journal and the logs of each failure, for a closer look
+ *   COUNTDOWN_CHAOS_KEEP=FOLDER   the journal and the logs of each case, for a closer look
  */
 import { cp, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -117,12 +117,12 @@ async function oneCase(part: {
   say(
     `chaos: ${sentenceOf(at)} → ${result.state}, ${time}${result.struck ? '' : ', not struck'} ${codesOf(result)}`,
   );
+  if (keep !== undefined) await keepStory(keep, world, at, result);
   if (result.findings.length === 0) return false;
   broken.push(
     `${sentenceOf(at)} → ${result.state}: ${result.findings.map(({ code, detail }) => `${code}: ${detail}`).join(' | ')}`,
   );
   say([...result.findings.map(({ code, detail }) => `  ${code}: ${detail}`), result.story].join('\n'));
-  if (keep !== undefined) await keepStory(keep, world, at, result);
   return true;
 }
 
