@@ -336,9 +336,10 @@ describe('a decision', () => {
     const decisions = [raw('p', 'pause', 4)];
     const rows = [asked, run('running'), intent('smoke', 'run', 1), decision('p'), run('paused')];
     expect(decided({ rows: [...rows, intent('smoke', 'run', 1)], decisions, said: [] })).toEqual([]);
-    expect(decided({ rows: [...rows, intent('watch', 'run', 1)], decisions, said: [] })).toEqual([
-      'started-while-paused',
-    ]);
+    // It was on its way when the pause was counted.
+    expect(decided({ rows: [...rows, intent('watch', 'run', 1)], decisions, said: [] })).toEqual([]);
+    const after = [...rows, outcome('smoke', 'run', 1, 3, 'done'), intent('watch', 'run', 1)];
+    expect(decided({ rows: after, decisions, said: [] })).toEqual(['started-while-paused']);
   });
 });
 

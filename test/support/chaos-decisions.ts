@@ -160,18 +160,27 @@ function pauseFindings({ rows, decisions }: Decided): Finding[] {
   return [...found, ...startedWhilePaused(rows)];
 }
 
+/**
+ * What had been handed out when the pause was counted may still begin. What follows on an end that came during the pause may
+ * not.
+ */
 function startedWhilePaused(rows: readonly RawRow[]): Finding[] {
   const found: Finding[] = [];
   const begun = new Set<string>();
   let paused: RawRow | undefined;
+  let ended: RawRow | undefined;
   for (const row of rows) {
-    if (row.kind === 'run') paused = stateIn(row) === 'paused' ? row : undefined;
+    if (row.kind === 'run') {
+      paused = stateIn(row) === 'paused' ? (paused ?? row) : undefined;
+      if (paused === undefined) ended = undefined;
+    }
+    if (paused !== undefined && row.kind === 'outcome') ended ??= row;
     if (row.kind !== 'intent' || row.direction !== 'run') continue;
     const act = `${row.phase}/${row.try}`;
-    if (paused !== undefined && !begun.has(act))
+    if (ended !== undefined && !begun.has(act))
       found.push({
         code: 'started-while-paused',
-        detail: `row ${row.seq} starts ${row.phase}, paused in row ${paused.seq}`,
+        detail: `row ${row.seq} starts ${row.phase} after row ${ended.seq} had ended, paused in row ${paused?.seq}`,
       });
     begun.add(act);
   }

@@ -89,7 +89,8 @@ async function disturb(part: {
 }): Promise<boolean> {
   const { world, run, at, people, ending } = part;
   const on = Promise.withResolvers<void>();
-  if (at.words === 'approve') people.holdVotes(at.marker.step ?? '', on.promise);
+  // Else the run is past the approval before people have spoken.
+  if (at.words !== null && at.marker.step !== undefined) people.holdVotes(at.marker.step, on.promise);
   if (!(await untilMarker(world, run, at.marker, ending))) {
     on.resolve();
     return false;
@@ -111,10 +112,10 @@ async function disturb(part: {
 async function speak(at: ChaosCase, people: People, approve: () => void): Promise<void> {
   if (at.words === null) return approve();
   await pause(at.wordsAfterMs);
-  approve();
   if (at.words === 'abort') await people.abort();
+  if (at.words === 'pause') await people.pause();
+  approve();
   if (at.words !== 'pause') return;
-  await people.pause();
   await pause(at.pausedMs);
   await people.resumeWhilePaused();
 }
