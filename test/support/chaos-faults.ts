@@ -5,12 +5,15 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { makeRandom } from '../../examples/piano-keys/random.ts';
 import type { Random } from '../../examples/piano-keys/random.ts';
+import { UPDATE_WAIT_MS } from '../../procedures/limits.ts';
 import type { Part } from './chaos-parts.ts';
 import type { ChaosWorld, Parts, Wires } from './chaos-world.ts';
 import type { TcpProxy, Way } from './tcp-proxy.ts';
 
 /** How long a decision may take to its journal row while the worker's answers are held. */
 const JOURNALLED_MS = 6_000;
+/** After this the API has told whoever decided that no worker answered. */
+const GIVEN_UP_MS = UPDATE_WAIT_MS + 1_000;
 const LOOK_MS = 20;
 
 /** A launch that goes through, or one whose smoke test fails after its effect, so that it unwinds. */
@@ -99,9 +102,10 @@ const cutWires =
 
 /**
  * The workers do what a workflow task asks, journal a decision too, and Temporal never hears of it: the task is lost, and
- * with it what the workflow knew.
+ * with it what the workflow knew. The API may be waiting for the answer still, and sends it once more, or has given up.
  */
 async function lostTask({ world, run, at, whenOn }: Strike): Promise<void> {
+  const since = Date.now();
   const wires = world.wires.workerTemporal;
   const before = (await decisionsJournalled(world, run)) ?? 0;
   for (const wire of wires) wire.hold('up');
@@ -109,6 +113,7 @@ async function lostTask({ world, run, at, whenOn }: Strike): Promise<void> {
   const deadline = Date.now() + JOURNALLED_MS;
   while (Date.now() < deadline && ((await decisionsJournalled(world, run)) ?? 0) <= before)
     await pause(LOOK_MS);
+  if (at.slot === 1) await pause(Math.max(0, since + at.wordsAfterMs + GIVEN_UP_MS - Date.now()));
   await world.parts.temporal.kill({
     downMs: at.lengthMs,
     whenDown: () => {
