@@ -46,8 +46,9 @@ export type Strike = { world: ChaosWorld; run: number; at: ChaosCase; whenOn: ()
 type Fault = {
   name: string;
   strike: (strike: Strike) => Promise<void>;
-  /** Least and most milliseconds that it lasts. */
+  /** Least and most milliseconds that it lasts; short ones are the frequent ones, unless it is even. */
   length: readonly [number, number];
+  isEven?: true;
   isOutside?: true;
   words?: NonNullable<ChaosCase['words']>;
 };
@@ -56,6 +57,8 @@ const DOWN = [200, 5_000] as const;
 const CUT = [1_000, 15_000] as const;
 /** Longer than a heartbeat. */
 const FROZEN = [3_000, 15_000] as const;
+/** Up to twice as long as the API and the workers send again what was on its way. */
+const LOST = [200, 10_000] as const;
 const ALL_FROZEN = [15_000, 15_000] as const;
 
 const killed =
@@ -176,7 +179,7 @@ const UNDER = [
 ];
 
 const DECIDING: readonly Fault[] = (['abort', 'approve', 'pause'] as const).flatMap((words) => [
-  { name: `${words}, lose the task`, strike: lostTask, length: [200, 2_000] as const, words },
+  { name: `${words}, lose the task`, strike: lostTask, length: LOST, isEven: true as const, words },
   ...UNDER.flatMap((name) => {
     const fault = PLAIN.find((one) => one.name === name);
     return fault === undefined ? [] : [{ ...fault, name: `${words}, ${name}`, words }];
@@ -226,8 +229,8 @@ export function caseOf(seed: number, lengthMaxMs: number = Infinity): ChaosCase 
   const course: Course = words === null && random.chance(0.4) ? 'rollback' : 'launch';
   const [marker, withinMs] = placeOf(random, course, words);
   const [least, most] = fault.length;
-  // Short outages are the frequent ones; the square keeps the long ones in.
-  const lengthMs = Math.min(Math.round(least + (most - least) * random.next() ** 2), lengthMaxMs);
+  const share = random.next() ** (fault.isEven === true ? 1 : 2);
+  const lengthMs = Math.min(Math.round(least + (most - least) * share), lengthMaxMs);
   return {
     seed,
     fault: fault.name,
