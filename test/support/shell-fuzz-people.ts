@@ -46,8 +46,8 @@ export class FuzzPeople {
   private readonly store: Engine['store'];
   private readonly client: Engine['client'];
   private readonly chance: Chance;
-  /** Most runs are not aborted, or they would all be short. */
-  private readonly mayAbort: boolean;
+  /** Half of the runs are not aborted; `late` waits until something has to be undone. */
+  private readonly aborts: 'never' | 'early' | 'late';
   private hasStopped = false;
 
   constructor(engine: Pick<Engine, 'store' | 'client'>, run: EngineRun, chance: Chance) {
@@ -55,7 +55,14 @@ export class FuzzPeople {
     this.store = engine.store;
     this.client = engine.client;
     this.chance = chance;
-    this.mayAbort = chance.often(0.35);
+    this.aborts = chance.pick<'never' | 'early' | 'late'>([
+      'never',
+      'never',
+      'never',
+      'early',
+      'late',
+      'late',
+    ]);
   }
 
   /** Says things at random until the moment comes or the run has ended. The first may reach the very first workflow task. */
@@ -93,7 +100,8 @@ export class FuzzPeople {
   }
 
   private early(): Words {
-    const kind = this.mayAbort ? 'abort' : this.chance.pick<DecisionKind>(['pause', 'resume', 'pause']);
+    const kind =
+      this.aborts === 'early' ? 'abort' : this.chance.pick<DecisionKind>(['pause', 'resume', 'pause']);
     return { kind, subject: null, person: 'eve' };
   }
 
@@ -101,7 +109,9 @@ export class FuzzPeople {
     const { chance } = this;
     const person = chance.pick(PEOPLE);
     const number = chance.below(100);
-    if (this.mayAbort && number < 4) return { kind: 'abort', subject: null, person };
+    const isOwed = detail.phases.some((one) => one.isOwed && one.state !== 'pending');
+    const abortBelow = this.aborts === 'early' ? 4 : this.aborts === 'late' && isOwed ? 20 : 0;
+    if (number < abortBelow) return { kind: 'abort', subject: null, person };
     if (number < 25) {
       const kind = detail.state === 'paused' || chance.often(0.2) ? 'resume' : 'pause';
       return { kind, subject: null, person: chance.pick(['eve', 'eve', 'eve', person]) };

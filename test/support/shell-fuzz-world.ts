@@ -92,11 +92,11 @@ export class FuzzWorld {
   private luck(): Luck {
     if (!this.isStormy) return 'good';
     const number = this.chance.below(100);
-    if (number < 80) return 'good';
-    if (number < 85) return 'fails';
-    if (number < 89) return 'half';
-    if (number < 92) return 'lost';
-    if (number < 96) return 'lost after';
+    if (number < 74) return 'good';
+    if (number < 79) return 'fails';
+    if (number < 83) return 'half';
+    if (number < 86) return 'lost';
+    if (number < 90) return 'lost after';
     return 'red';
   }
 

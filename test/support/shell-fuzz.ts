@@ -21,9 +21,9 @@ import { temporalAddress } from './temporal.ts';
 /** Runs of a cell at one time. Without a cache each workflow task replays its whole history. */
 const RUNS_AT_ONCE = { cached: 10, uncached: 5 };
 /** How long a cell has faults and begins new runs. */
-const STORM_MS = 7_000;
+const STORM_MS = 9_000;
 /** How long the people of one run talk at most. */
-const TALK_MS = 4_000;
+const TALK_MS = 6_000;
 /** How long a run may take to end once the faults are over. */
 const CALM_MS = 120_000;
 /** How often the history of a run is read that does not end. */

@@ -51,7 +51,9 @@ describe('the shell', () => {
       // Without disturbance the test would prove nothing.
       expect(tally.disturbed).toBeGreaterThan(tally.runs / 3);
       expect(tally.continued).toBeGreaterThan(0);
-      if (DEEP) expect(isDeepEnough(tally), 'enough interleavings within the time').toBe(true);
+      if (!DEEP) return;
+      expect(isDeepEnough(tally), 'enough interleavings within the time').toBe(true);
+      expect(Object.keys(tally.states).toSorted()).toEqual(['rolled-back', 'stopped', 'succeeded']);
     },
   );
 });
