@@ -25,6 +25,7 @@ import {
   type Decision,
   type DecisionAnswer,
   type DecisionKind,
+  type Recorder,
   decisionUpdate,
 } from '../../workflows/messages.ts';
 import { workflowBundle } from './bundle.ts';
@@ -99,8 +100,9 @@ export type Engine = AsyncDisposable & {
   store: Awaited<ReturnType<typeof makeStoreDatabase>>;
   /** Stores the plan, asks for the run and starts its workflow. */
   start(plan: Plan, over?: StartOver): Promise<EngineRun>;
-  stopWorker(): Promise<void>;
-  startWorker(): Promise<void>;
+  /** All pairs of workers, or only that of one address of `workersAt`. */
+  stopWorker(which?: number): Promise<void>;
+  startWorker(which?: number): Promise<void>;
   /** Replays every history that this engine made; gives back the ids of those that do not replay. */
   replay(): Promise<{ replayed: number; broken: string[] }>;
 };
@@ -124,16 +126,37 @@ export type EngineRun = {
   ): Promise<DecisionAnswer>;
 };
 
-export async function makeEngine(): Promise<Engine> {
+/** How an engine differs from the usual one. */
+export type EngineOptions = {
+  /** Where workers connect, one pair of workers for each address. Default: one pair at the suite's server. */
+  workersAt?: readonly [string, ...string[]];
+  /** Default 5 s. */
+  workflowTaskTimeout?: '5s' | '1s';
+  /** The bundle that the workers run; replays always use the product's own. */
+  bundle?: { codePath: string };
+  /** Options of the worker that runs workflows. */
+  worker?: Pick<WorkerOptions, 'maxCachedWorkflows' | 'stickyQueueScheduleToStartTimeout'>;
+  /** Wraps the recorder. */
+  recorder?: (recorder: Recorder) => Recorder;
+  /** Takes the place of `world`. */
+  perform?: (context: PhaseContext) => Promise<unknown>;
+  /** The memo of each workflow. */
+  memo?: Record<string, unknown>;
+};
+
+export async function makeEngine(options: EngineOptions = {}): Promise<Engine> {
   const store = await makeStoreDatabase();
   const world = new World();
   const address = await temporalAddress();
   const connection = await Connection.connect({ address });
-  const native = await NativeConnection.connect({ address });
+  const natives = await Promise.all(
+    (options.workersAt ?? [address]).map((one) => NativeConnection.connect({ address: one })),
+  );
   const client = new TemporalClient({ connection });
   const taskQueue = makeTaskQueue();
   const { codePath } = await workflowBundle();
-  const perform: Activity = (_params: unknown, context: PhaseContext) => world.perform(context);
+  const perform: Activity = (_params: unknown, context: PhaseContext) =>
+    options.perform === undefined ? world.perform(context) : options.perform(context);
   const extra = Object.fromEntries(
     NAMES.flatMap((name) =>
       ['run', 'probe', 'undo'].map((direction) => [`test/${name}/${direction}`, perform]),
@@ -154,37 +177,14 @@ export async function makeEngine(): Promise<Engine> {
   );
 
   const started: string[] = [];
-  let workers: Worker[] = [];
-  let running: Promise<unknown> = Promise.resolve();
-  const startWorker = async (): Promise<void> => {
-    const shared: Omit<WorkerOptions, 'taskQueue'> = {
-      connection: native,
-      interceptors: { activity: [activities.aroundPhase] },
-      shutdownForceTime: '2s',
-    };
-    workers = await Promise.all([
-      Worker.create({
-        ...shared,
-        taskQueue,
-        workflowBundle: { codePath },
-        activities: { ...activities.recorder },
-        stickyQueueScheduleToStartTimeout: '1s',
-        ...(process.env['COUNTDOWN_TEST_NO_CACHE'] === '1' ? { maxCachedWorkflows: 0 } : {}),
-      }),
-      Worker.create({
-        ...shared,
-        taskQueue: `${taskQueue}-default`,
-        activities: activities.phases,
-        maxHeartbeatThrottleInterval: '100ms',
-        defaultHeartbeatThrottleInterval: '100ms',
-      }),
-    ]);
-    running = Promise.all(workers.map((worker) => worker.run()));
+  const pairs = natives.map((native) => makeWorkers({ native, taskQueue, activities, codePath, options }));
+  const chosen = (which: number | undefined) =>
+    pairs.filter((_, index) => which === undefined || which === index);
+  const startWorker = async (which?: number): Promise<void> => {
+    await Promise.all(chosen(which).map((pair) => pair.start()));
   };
-  const stopWorker = async (): Promise<void> => {
-    for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
-    await running.catch(() => undefined);
-    workers = [];
+  const stopWorker = async (which?: number): Promise<void> => {
+    await Promise.all(chosen(which).map((pair) => pair.stop()));
   };
   await startWorker();
 
@@ -213,7 +213,8 @@ export async function makeEngine(): Promise<Engine> {
           ...(over.historyEventsMax === undefined ? {} : { historyEventsMax: over.historyEventsMax }),
         },
       ],
-      workflowTaskTimeout: '5s',
+      workflowTaskTimeout: options.workflowTaskTimeout ?? '5s',
+      ...(options.memo === undefined ? {} : { memo: options.memo }),
     });
     started.push(handle.workflowId);
     return makeRun({ run, plan: hash, handle, store });
@@ -244,8 +245,55 @@ export async function makeEngine(): Promise<Engine> {
     async [Symbol.asyncDispose]() {
       await stopWorker();
       await connection.close();
-      await native.close();
+      await Promise.all(natives.map((native) => native.close()));
       await store[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** The worker of workflows and that of phases, on one connection. */
+function makeWorkers(parts: {
+  native: NativeConnection;
+  taskQueue: string;
+  activities: ReturnType<typeof createActivities>;
+  codePath: string;
+  options: EngineOptions;
+}): { start(): Promise<void>; stop(): Promise<void> } {
+  const { native, taskQueue, activities, codePath, options } = parts;
+  const recorder = options.recorder?.(activities.recorder) ?? activities.recorder;
+  let workers: Worker[] = [];
+  let running: Promise<unknown> = Promise.resolve();
+  return {
+    async start() {
+      const shared: Omit<WorkerOptions, 'taskQueue'> = {
+        connection: native,
+        interceptors: { activity: [activities.aroundPhase] },
+        shutdownForceTime: '2s',
+      };
+      workers = await Promise.all([
+        Worker.create({
+          ...shared,
+          taskQueue,
+          workflowBundle: options.bundle ?? { codePath },
+          activities: { ...recorder },
+          stickyQueueScheduleToStartTimeout: '1s',
+          ...(process.env['COUNTDOWN_TEST_NO_CACHE'] === '1' ? { maxCachedWorkflows: 0 } : {}),
+          ...options.worker,
+        }),
+        Worker.create({
+          ...shared,
+          taskQueue: `${taskQueue}-default`,
+          activities: activities.phases,
+          maxHeartbeatThrottleInterval: '100ms',
+          defaultHeartbeatThrottleInterval: '100ms',
+        }),
+      ]);
+      running = Promise.all(workers.map((worker) => worker.run()));
+    },
+    async stop() {
+      for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+      await running.catch(() => undefined);
+      workers = [];
     },
   };
 }
