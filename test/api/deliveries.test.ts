@@ -209,23 +209,23 @@ describe('the answer to a person', () => {
   });
 });
 
-describe('an update that failed without an answer of the run', () => {
-  /** A worker of this queue that knows another workflow than the release's. */
-  async function withOtherWorker(use: () => Promise<void>): Promise<void> {
-    await engine.stopWorker();
-    const connection = await NativeConnection.connect({ address: await temporalAddress() });
-    const quiet = { trace() {}, debug() {}, info() {}, warn() {}, error() {}, log() {} };
-    const workflowsPath = fileURLToPath(new URL('../support/other-launch.ts', import.meta.url));
-    const workflowBundle = await bundleWorkflowCode({ workflowsPath, logger: quiet });
-    const worker = await Worker.create({ connection, taskQueue: engine.taskQueue, workflowBundle });
-    try {
-      await worker.runUntil(use);
-    } finally {
-      await connection.close();
-      await engine.startWorker();
-    }
+/** A worker of this queue that knows another workflow than the release's. */
+async function withOtherWorker(use: () => Promise<void>): Promise<void> {
+  await engine.stopWorker();
+  const connection = await NativeConnection.connect({ address: await temporalAddress() });
+  const quiet = { trace() {}, debug() {}, info() {}, warn() {}, error() {}, log() {} };
+  const workflowsPath = fileURLToPath(new URL('../support/other-launch.ts', import.meta.url));
+  const workflowBundle = await bundleWorkflowCode({ workflowsPath, logger: quiet });
+  const worker = await Worker.create({ connection, taskQueue: engine.taskQueue, workflowBundle });
+  try {
+    await worker.runUntil(use);
+  } finally {
+    await connection.close();
+    await engine.startWorker();
   }
+}
 
+describe('an update that failed without an answer of the run', () => {
   test.each([
     ['fails once', 'PlanUnknown'],
     ['knows no update', 'Error'],

@@ -204,8 +204,7 @@ describe('a pass over runs', () => {
   test('does not wait for the slow workflow of one run before it looks after the others', async () => {
     const [slow, closed] = [await waitingRun(), await waitingRun()];
     await closed.handle.terminate('a test says so');
-    let release = (): void => undefined;
-    const held = new Promise<void>((resolve) => (release = resolve));
+    const { promise: held, resolve: release } = Promise.withResolvers<void>();
     const launcher: Launcher = {
       ...api.launcher,
       look: async (run) => {
