@@ -3,9 +3,10 @@
  *
  *   plan by the run row's hash · target digests · approvals recounted · intent row (lease, order, fence)
  *     └─ the activity itself, with heartbeats, outputs filled in and faults injected
- *   outcome row
+ *   outcome row, also of an attempt that Temporal will try again
  *
- * An activity implementation therefore is `(params, context) => result`, and Temporal hears a summary only.
+ * An activity implementation therefore is `(params, context) => result`, and Temporal hears a summary only. An attempt that
+ * is cancelled has no outcome row: a row of its phase, or the next attempt, says how it ended.
  */
 import { type Context, activityInfo, heartbeat } from '@temporalio/activity';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
@@ -16,19 +17,19 @@ import type {
   Next,
 } from '@temporalio/worker';
 import type { Logger } from 'pino';
-import { SUMMARY_BYTES_MAX } from '../procedures/limits.ts';
-import type { Call, Direction, Json, Limits, Plan } from '../procedures/plan.ts';
+import { HEARTBEAT_MS, SUMMARY_BYTES_MAX } from '../procedures/limits.ts';
+import type { Call, Direction, Json, Plan } from '../procedures/plan.ts';
 import { closesAt, isOpen, nextOpening } from '../procedures/windows.ts';
 import { digest } from '../store/digest.ts';
 import { wellFormed } from '../store/text.ts';
 import type { OutcomeRow, RunRow, StoredOutcome, WorkerStore } from '../store/types.ts';
 import type { Envelope, PhaseAnswer } from '../workflows/messages.ts';
 import { assertApproved } from './approved.ts';
+import { asFailure, failedOutcome, failureOf, lostType } from './attempt-end.ts';
 import { assertOwnWorkflow } from './own-workflow.ts';
 import { type ContextDeps, makeContext } from './context.ts';
 import { fill } from './fill.ts';
-import { fail } from './lib/fail.ts';
-import type { Scrubber } from '../store/scrub.ts';
+import { fail, failureType } from './lib/fail.ts';
 import { type Journal, makeJournal } from './journal.ts';
 import type { Fence, FingerprintResult, PhaseResult, ProbeResult } from './phase.ts';
 
@@ -41,12 +42,16 @@ export type AroundDeps = ContextDeps & {
   workflowIdPrefix?: string;
 };
 
+/** How often an attempt beats at the least, and how many beats its heartbeat timeout has room for. */
+const BEAT_MS = 200;
+const BEATS = 5;
+
 /** Phase activities have a `/` in their name; local activities of the recorder have none. */
 export function makeAroundPhase(deps: AroundDeps): ActivityInterceptorsFactory {
   return (context) => ({ inbound: new AroundPhase(deps, context) });
 }
 
-type Planned = { call: Call; limits: Limits; targets: string[]; attempts: number };
+type Planned = { call: Call; targets: string[] };
 type Result = PhaseResult | ProbeResult | FingerprintResult;
 
 class AroundPhase implements ActivityInboundCallsInterceptor {
@@ -63,44 +68,59 @@ class AroundPhase implements ActivityInboundCallsInterceptor {
     next: Next<ActivityInboundCallsInterceptor, 'execute'>,
   ): Promise<unknown> {
     if (!activityInfo().activityType.includes('/')) return next(input);
-    const { deps } = this;
     const envelope = readEnvelope(input.args[0]);
-    assertOwnWorkflow(envelope.run, deps.workflowIdPrefix);
-    const limitsMs = activityInfo().heartbeatTimeoutMs ?? 2_000;
-    const beating = setInterval(() => heartbeat(), Math.min(200, limitsMs / 5));
+    const limitMs = activityInfo().heartbeatTimeoutMs ?? HEARTBEAT_MS;
+    const beating = setInterval(() => heartbeat(), Math.min(BEAT_MS, limitMs / BEATS));
+    // What still waits for the database when the attempt ends, as the watch of a command, waits no longer.
+    const over = new AbortController();
+    const signal = AbortSignal.any([this.context.cancellationSignal, over.signal]);
+    const journal = makeJournal({ ...this.deps, signal, lost: lostType(envelope.direction) });
     try {
-      const journal = makeJournal({ ...deps, signal: this.context.cancellationSignal });
-      const run = await journal.before(() => deps.store.loadRun(envelope.run));
-      if (run === undefined)
-        throw fail('PlanUnknown', `The API stored no run ${envelope.run}. Start runs through the API.`);
-      const planned = plannedCall(run, envelope);
-      const environment = assertTargets(deps, run, planned);
-      await journal.before(() => assertApproved(deps.store, run, envelope));
-
-      const row = { ...envelope, attempt: activityInfo().attempt, ...windowLeft(run.plan, envelope) };
-      const intent = await journal.before(() => deps.store.intent(row));
-      if ('stored' in intent) return answerStored(intent.stored, envelope.direction);
-      if ('refused' in intent) throw refusal(intent.refused, intent.detail);
-
-      const { outputs } = intent;
-      const fence: Fence = { epoch: intent.epoch, seq: intent.seq };
-      const isUndo = envelope.direction === 'undo';
-      const undoing = isUndo
-        ? await journal.before(() => deps.store.undoing(run.run, envelope.phase))
-        : undefined;
-      return await this.perform(input, next, {
-        run,
-        planned: withParams(planned, undoing?.params ?? null),
-        ...(undoing?.error == null ? {} : { error: undoing.error }),
-        envelope,
-        fence,
-        outputs,
-        environment,
-        journal,
-      });
+      return await this.around(envelope, journal, input, next);
+    } catch (error) {
+      throw error instanceof CancelledFailure ? error : asFailure(error, this.deps.scrubber);
     } finally {
       clearInterval(beating);
+      over.abort(new CancelledFailure('The attempt has ended.'));
     }
+  }
+
+  private async around(
+    envelope: Envelope,
+    journal: Journal,
+    input: ActivityExecuteInput,
+    next: Next<ActivityInboundCallsInterceptor, 'execute'>,
+  ): Promise<PhaseAnswer> {
+    const { deps } = this;
+    assertOwnWorkflow(envelope.run, deps.workflowIdPrefix);
+    const run = await journal.before(() => deps.store.loadRun(envelope.run));
+    if (run === undefined)
+      throw fail('PlanUnknown', `The API stored no run ${envelope.run}. Start runs through the API.`);
+    const planned = plannedCall(run, envelope);
+    const environment = assertTargets(deps, run, planned);
+    await journal.before(() => assertApproved(deps.store, run, envelope));
+    const isUndo = envelope.direction === 'undo';
+    const undoing = isUndo
+      ? await journal.before(() => deps.store.undoing(run.run, envelope.phase))
+      : undefined;
+
+    const row = { ...envelope, attempt: activityInfo().attempt, ...windowLeft(run.plan, envelope) };
+    const intent = await journal.before(() => deps.store.intent(row));
+    if ('stored' in intent) return answerStored(intent.stored, envelope.direction);
+    if ('refused' in intent) throw refusal(intent.refused, intent.detail);
+
+    const { outputs } = intent;
+    const fence: Fence = { epoch: intent.epoch, seq: intent.seq };
+    return await this.perform(input, next, {
+      run,
+      planned: withParams(planned, undoing?.params ?? null),
+      ...(undoing?.error == null ? {} : { error: undoing.error }),
+      envelope,
+      fence,
+      outputs,
+      environment,
+      journal,
+    });
   }
 
   private async perform(
@@ -119,8 +139,7 @@ class AroundPhase implements ActivityInboundCallsInterceptor {
   ): Promise<PhaseAnswer> {
     const { deps } = this;
     const { run, planned, envelope, fence, outputs, journal } = at;
-    const { attempt } = activityInfo();
-    const base = { ...envelope, attempt, intent: fence.seq };
+    const base = { ...envelope, attempt: activityInfo().attempt, intent: fence.seq };
     let outcome: Omit<StoredOutcome, 'seq'>;
     try {
       const context = makeContext({ ...deps, ...at, signal: this.context.cancellationSignal });
@@ -132,14 +151,10 @@ class AroundPhase implements ActivityInboundCallsInterceptor {
         throw fail('InjectedFault', 'a fault was injected after the effect, as asked for with the run');
       }
     } catch (error) {
-      if (error instanceof CancelledFailure || this.context.cancellationSignal.aborted) throw error;
-      const failure = asFailure(error, deps.scrubber);
-      deps.log.warn({ ...envelope, attempt, err: error }, 'phase: failed');
-      const last = failure.nonRetryable === true || attempt >= planned.attempts;
-      // A failure that Temporal will retry is no outcome yet; a fenced attempt has none to write.
-      if (last && failure.type !== 'FenceLost') {
-        await this.write(journal, { ...base, ...failedOutcome(failure), state: null });
-      }
+      if (this.context.cancellationSignal.aborted) throw this.cutShort(envelope);
+      const failure = asFailure(error, deps.scrubber, planned.targets);
+      deps.log.warn({ ...base, err: error }, 'phase: failed');
+      await this.writeFailure(journal, base, failure);
       throw failure;
     }
     const state = nextState(envelope.direction, outcome);
@@ -147,10 +162,39 @@ class AroundPhase implements ActivityInboundCallsInterceptor {
     return answerOf({ ...outcome, seq });
   }
 
+  /** Without this row of an attempt that is tried again, the next attempt says that its outcome is not known. */
+  private async writeFailure(
+    journal: Journal,
+    base: Pick<OutcomeRow, 'run' | 'phase' | 'direction' | 'try' | 'attempt' | 'intent'>,
+    failure: ApplicationFailure,
+  ): Promise<void> {
+    const said = failedOutcome(failure, activityInfo(), Date.now());
+    try {
+      await this.write(journal, { ...base, ...said, state: null });
+    } catch (error) {
+      if (said.again !== true || failureType(error) === 'FenceLost') throw error;
+      this.deps.log.warn({ ...base, err: error }, 'phase: the outcome of an attempt is not recorded');
+    }
+  }
+
   private async write(journal: Journal, row: OutcomeRow): Promise<number> {
     const written = await journal.after(() => this.deps.store.outcome(row));
     if ('refused' in written) throw refusal(written.refused, written.detail);
     return written.seq;
+  }
+
+  /**
+   * The attempt was ended from outside: what it threw is not how its work ended. A worker that is stopped has not failed;
+   * the probe looks for the phase, or another worker tries again.
+   */
+  private cutShort({ phase, direction }: Envelope): Error {
+    if (this.context.cancellationDetails?.workerShutdown === true)
+      return failureOf(
+        lostType(direction),
+        `The worker was stopped before ${direction} of ${phase} had ended.`,
+      );
+    const { reason } = this.context.cancellationSignal;
+    return reason instanceof CancelledFailure ? reason : new CancelledFailure('The phase was cancelled.');
   }
 }
 
@@ -215,21 +259,12 @@ function plannedCall(run: RunRow, envelope: Envelope): Planned {
 function lookUp(plan: Plan, { phase, direction }: Envelope): Planned | undefined {
   if (direction === 'before' || direction === 'after') {
     const print = plan.fingerprints.find(({ target }) => `@${target}` === phase);
-    return (
-      print && {
-        call: print.call,
-        limits: print.limits,
-        targets: [print.target],
-        attempts: print.limits.attempts,
-      }
-    );
+    return print && { call: print.call, targets: [print.target] };
   }
   const found = plan.phases.find(({ id }) => id === phase);
   const call = found?.[direction];
   if (found === undefined || call === undefined || 'wait' in call) return undefined;
-  const { limits, targets } = found;
-  const attempts = { run: limits.attempts, probe: limits.undoAttempts, undo: limits.undoAttempts }[direction];
-  return { call, limits, targets, attempts };
+  return { call, targets: found.targets };
 }
 
 /** The worker's own copy of the environment must say the same of each target as the copy that was planned with. */
@@ -280,16 +315,6 @@ function nextState(direction: Direction, outcome: Omit<StoredOutcome, 'seq'>): O
   return null;
 }
 
-function failedOutcome(failure: ApplicationFailure): Omit<StoredOutcome, 'seq'> {
-  const message = failure.message.slice(0, SUMMARY_BYTES_MAX / 4);
-  return {
-    result: 'failed',
-    verdict: 'error',
-    summary: message,
-    error: { type: failure.type ?? 'PhaseFailed', message },
-  };
-}
-
 function answerOf(stored: StoredOutcome): PhaseAnswer {
   const { verdict, summary, seq, output, binds, print, answer, leaveOut } = stored;
   const said = print ?? { output: output ?? null, binds: binds ?? null };
@@ -310,21 +335,5 @@ function answerStored(stored: StoredOutcome, direction: Direction): PhaseAnswer 
     type: stored.error?.type ?? 'PhaseFailed',
     message: stored.error?.message ?? `${direction} had failed`,
     nonRetryable: true,
-  });
-}
-
-/**
- * Only ApplicationFailure leaves an activity, and of it only type and message: causes and traces, which may quote anything, are
- * for the log. What nobody foresaw may be tried again within the phase's attempts.
- */
-function asFailure(error: unknown, scrubber: Scrubber): ApplicationFailure {
-  const message = scrubber.text(error instanceof Error ? error.message : String(error));
-  if (!(error instanceof ApplicationFailure))
-    return ApplicationFailure.create({ type: 'PhaseFailed', message, nonRetryable: false });
-  const { type, nonRetryable } = error;
-  return ApplicationFailure.create({
-    type: type ?? 'PhaseFailed',
-    message,
-    nonRetryable: nonRetryable === true,
   });
 }

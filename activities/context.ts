@@ -8,6 +8,7 @@ import type { Json } from '../procedures/plan.ts';
 import type { RunRow, WorkerStore } from '../store/types.ts';
 import type { Envelope } from '../workflows/messages.ts';
 import { fail } from './lib/fail.ts';
+import type { Journal } from './journal.ts';
 import type { Scrubber } from '../store/scrub.ts';
 import type { Fence, PhaseContext } from './phase.ts';
 
@@ -34,9 +35,11 @@ export function makeContext(
     outputs: Record<string, Record<string, Json>>;
     error?: { type: string; message: string };
     signal: AbortSignal;
+    /** The patience with which the phase reads Countdown's own database. */
+    journal: Journal;
   },
 ): PhaseContext {
-  const { envelope, environment, fence, outputs, signal, store } = deps;
+  const { envelope, environment, fence, outputs, signal, store, journal } = deps;
   let toldAt = 0;
   return {
     ...envelope,
@@ -65,14 +68,23 @@ export function makeContext(
       store
         .saveProgress({ run: envelope.run, phase: envelope.phase, progress: deps.scrubber.json(progress) })
         .catch((error: unknown) => {
-          // Progress is a courtesy; the journal tells of a database that is away.
+          // Progress is a courtesy and is not waited for: the next report follows within a second.
           deps.log.debug({ err: error }, 'progress: not stored');
         });
     },
-    // A database that is away for a moment is no pause.
-    isPaused: () => store.isPaused(envelope.run).catch(() => false),
+    async isPaused() {
+      try {
+        return await journal.during(() => store.isPaused(envelope.run));
+      } catch (error) {
+        signal.throwIfAborted();
+        // A database that stays away is not a pause: the work goes on under the fence of its target.
+        deps.log.warn({ err: error }, 'pause: unknown, going on');
+        return false;
+      }
+    },
     async assertCurrent() {
-      const current = await store.isCurrent({ run: envelope.run, phase: envelope.phase, seq: fence.seq });
+      const { run, phase } = envelope;
+      const current = await journal.during(() => store.isCurrent({ run, phase, seq: fence.seq }));
       if (!current)
         throw fail(
           'FenceLost',

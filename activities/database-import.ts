@@ -16,18 +16,26 @@
 import { makeBackup } from './lib/backup.ts';
 import { copyRows, copyState, finishTables, prepareTables, takeBack } from './lib/copy-rows.ts';
 import { counted } from './lib/counted.ts';
-import { fail, failureType } from './lib/fail.ts';
+import { fail } from './lib/fail.ts';
 import { takeOver } from './lib/fence.ts';
 import { assertReturned } from './lib/import/capture.ts';
 import { inspectImport } from './lib/import/inspect.ts';
 import { makeImportTables } from './lib/import/places.ts';
-import { digestReturned, endCapture, releaseWrites, settleOwed, writtenSince } from './lib/import/release.ts';
-import { digestSource, markSource, openApproved, openImportSwitch } from './lib/import-source.ts';
+import { endCapture, releaseWrites, settleOwed } from './lib/import/release.ts';
+import { isLastLookDue, letWritesIn } from './lib/import/let-in.ts';
+import { returnedOutput } from './lib/import/way-back.ts';
+import {
+  digestSource,
+  markSource,
+  openApproved,
+  openForWrites,
+  openImportSwitch,
+} from './lib/import-source.ts';
 import type { ImportParams } from './lib/import-source.ts';
 import { withPostgres } from './lib/postgres.ts';
 import { verifyImport } from './lib/verify-import.ts';
 import { pause } from './lib/wait.ts';
-import type { PhaseActivities, PhaseContext } from './phase.ts';
+import type { PhaseActivities, PhaseContext, PhaseResult } from './phase.ts';
 
 /** Milliseconds that the probe of hold-writes spends on the digest; a larger source is held again instead. */
 const PROBE_DIGEST_MS = 20_000;
@@ -60,8 +68,21 @@ const holdWrites: PhaseActivities<ImportParams> = {
   async probe(params, context) {
     const client = await openImportSwitch(params, context);
     const value = await client.probe();
+    if (value === client.source && isLastLookDue(params, context))
+      return {
+        answer: 'partly',
+        summary: `${params.switch} says ${value}; ${params.target} is not looked into yet`,
+      };
     if (value === client.source) return { answer: 'no', summary: `${params.switch} says ${value}` };
     if (value !== client.sourceHeld) return { answer: 'unknown', summary: `${params.switch} says ${value}` };
+    // A digest of now would take a write since the hold for what was held.
+    const known = context.outputs[`${params.step}/hold-writes`];
+    if (typeof known?.['sourceDigest'] === 'string')
+      return {
+        answer: 'yes',
+        summary: `writes are held, data ${known['sourceDigest'].slice(0, 12)}`,
+        output: known,
+      };
     const budget = AbortSignal.timeout(PROBE_DIGEST_MS);
     try {
       const held = await heldOutput(params, context, AbortSignal.any([context.signal, budget]));
@@ -76,63 +97,8 @@ const holdWrites: PhaseActivities<ImportParams> = {
     }
   },
 
-  /** Where the hold never began the switch says `source`: it is set again, which raises the fence, and nothing is compared. */
-  async undo(params, context) {
-    const client = await openImportSwitch(params, context);
-    const { value } = await client.read();
-    if (value === client.target) throw openForWrites(params, value);
-    // Once reads come from the source again, letting writes in does not depend on a target that may be gone.
-    if (value === client.targetHeld) await settleOwed(params, context, { isHeld: true });
-    if (value === client.sourceHeld) await settleIfReached(params, context);
-    const before = context.outputs[`${params.step}/hold-writes`]?.['sourceDigest'];
-    const returned = await digestReturned(params, context);
-    const held = returned ?? before;
-    const known = value !== client.source && typeof held === 'string' ? held : undefined;
-    const after = known === undefined ? undefined : await digestOrReason(params, context);
-    const late = value === client.source ? [] : await writtenSince(params, context);
-    await client.set({
-      to: client.source,
-      from: [client.sourceHeld, client.targetHeld],
-      otherwise: 'UndoFailed',
-    });
-    if (late.length > 0)
-      return {
-        verdict: 'fail',
-        summary: `${late.join(', ')} of '${params.target}' took rows after all was carried back and emptied; writes go to '${params.source}' again; carry them over by hand, and find what writes beside the application.`,
-      };
-    const then = returned === undefined ? 'when they were held' : 'when all was carried back';
-    if (after === undefined || after === known) {
-      return {
-        verdict: 'pass',
-        summary: `writes go to the source again${after === undefined ? '' : `, its data as it was ${then}`}`,
-      };
-    }
-    return {
-      verdict: 'fail',
-      summary: `'${params.source}' is not as it was ${then.replace('they', 'its writes')} (now ${after.slice(0, 120)}, then ${known?.slice(0, 12)}); writes go to it again; look at what wrote to it.`,
-    };
-  },
+  undo: letWritesIn,
 };
-
-async function settleIfReached(params: ImportParams, context: PhaseContext): Promise<void> {
-  try {
-    await settleOwed(params, context, { isHeld: true });
-  } catch (error) {
-    context.signal.throwIfAborted();
-    if (['UndoFailed', 'FenceLost'].includes(failureType(error) ?? '')) throw error;
-  }
-}
-
-/** The digest now, or why there is none: releasing the writes must not depend on it. */
-async function digestOrReason(params: ImportParams, context: PhaseContext): Promise<string> {
-  try {
-    return await digestSource(params, context);
-  } catch (error) {
-    context.signal.throwIfAborted();
-    if (failureType(error) === 'FenceLost') throw error;
-    return `unknown: ${error instanceof Error ? error.message : String(error)}`;
-  }
-}
 
 async function heldOutput(params: ImportParams, context: PhaseContext, signal = context.signal) {
   const heldAt = new Date().toISOString();
@@ -198,6 +164,7 @@ const copy: PhaseActivities<ImportParams> = {
       );
     }
     await settleOwed(params, context, { isHeld: value === client.sourceHeld });
+    const isLetIn = value === client.source;
     return await withPostgres(params.target, context, async (connection) => {
       await takeOver(connection, context);
       await makeImportTables(connection);
@@ -205,7 +172,8 @@ const copy: PhaseActivities<ImportParams> = {
       await assertReturned(connection, owner);
       for (let turn = 1; ; turn += 1) {
         try {
-          return { verdict: 'pass', summary: await takeBack(connection, context, owner) };
+          const { summary, returned } = await takeBack(connection, context, { owner, isLetIn });
+          return { verdict: 'pass', summary, ...leftBy(params, returned) };
         } catch (error) {
           if (!isLocked(error) || turn === DROP_TRIES) throw undropped(params, error);
           await pause(DROP_RETRY_MS, context.signal);
@@ -271,12 +239,17 @@ const switchOver: PhaseActivities<ImportParams> = {
     const client = await openImportSwitch(params, context);
     const { value } = await client.read();
     if (value === client.target) throw openForWrites(params, value);
-    await settleOwed(params, context, { isHeld: value !== client.source });
+    const returned = await settleOwed(params, context, { isHeld: value !== client.source });
     const to = value === client.source ? client.source : client.sourceHeld;
     await client.set({ to, from: [client.targetHeld], otherwise: 'UndoFailed' });
-    return { verdict: 'pass', summary: `${params.switch} says ${to} again` };
+    return { verdict: 'pass', summary: `${params.switch} says ${to} again`, ...leftBy(params, returned) };
   },
 };
+
+/** What an undo leaves in its outcome for the undos after it. */
+function leftBy(params: ImportParams, returned: string | undefined): Pick<PhaseResult, 'output'> {
+  return params.reverseCapture ? { output: returnedOutput(returned) } : {};
+}
 
 /** Between the comparison and the switch nobody wrote to the source. Its marks tell at once; only if they differ all is read. */
 async function assertUnchanged(params: ImportParams, context: PhaseContext): Promise<void> {
@@ -288,13 +261,6 @@ async function assertUnchanged(params: ImportParams, context: PhaseContext): Pro
   throw fail(
     'VerificationFailed',
     `'${params.source}' has changed since its cells were compared (digest ${now.slice(0, 12)}, then ${held.slice(0, 12)}), expected no write while it is held; find what writes to it beside the application.`,
-  );
-}
-
-function openForWrites(params: ImportParams, value: string): never {
-  throw fail(
-    'UndoFailed',
-    `Switch '${params.switch}' says '${value}': '${params.target}' is open for writes, and going back would lose what was written there; decide by hand.`,
   );
 }
 

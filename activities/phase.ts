@@ -24,7 +24,10 @@ export type PhaseContext = {
   direction: 'run' | 'probe' | 'undo' | 'before' | 'after';
   try: number;
   fence: Fence;
-  /** Outputs of done phases by phase id, as their outcome rows hold them. */
+  /**
+   * Outputs by phase id, as outcome rows hold them: of a done phase what its run gave, of an undone one what its undo
+   * gave. No entry for a phase that never ended, gave nothing, or was taken back by a person.
+   */
   outputs: Record<string, Record<string, Json>>;
   /** For an undo: how the run of the phase failed, where it said so. */
   error?: { type: string; message: string };

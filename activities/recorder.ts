@@ -26,6 +26,27 @@ async function told<T>(act: Promise<T>): Promise<T> {
   }
 }
 
+/**
+ * The workflow cannot tell a phase that never began from one whose answer was lost: it probes both. The journal can: without an
+ * intent nothing was undone, and the phase is pending again.
+ */
+async function withoutUnbegun(
+  store: WorkerStore,
+  run: number,
+  rows: readonly RecordRow[],
+): Promise<RecordRow[]> {
+  const asked = rows.flatMap(({ phase, body }) =>
+    phase !== undefined && body['happened'] === false ? [phase] : [],
+  );
+  if (asked.length === 0) return [...rows];
+  const { phases } = await store.facts(run, asked);
+  return rows.map((row) => {
+    if (row.body['happened'] !== false || phases[row.phase ?? '']?.begun !== false) return row;
+    const { verdict: _, ...rest } = row;
+    return { ...rest, state: 'pending', body: { ...row.body, summary: 'it never began' } };
+  });
+}
+
 export function makeRecorder({
   store,
   workflowIdPrefix,
@@ -52,18 +73,19 @@ export function makeRecorder({
       }
       const counted = await store.counted(run, 0);
       const begun = { ...(await store.begun(run, execution)), counted };
-      if (!begun.reopened || isPastNoReturn(plan, begun)) return begun;
-      // From this row on the store refuses every forward intent: no leftover of the closed workflow can begin anything
-      // that the unwinding would not see. Only then is the journal read.
+      if (!begun.reopened) return begun;
+      // From this row on the journal takes no row of the closed workflow. Above the point of no return it also refuses every
+      // forward intent: nothing that was left over can begin what the unwinding would not see. Only then is the journal read.
+      const state = isPastNoReturn(plan, begun) ? 'running' : 'unwinding';
       const body = { because: begun.reopenReason ?? CLOSED };
-      const said: RecordRow = { key: `${execution}/reopen`, kind: 'run', state: 'unwinding', body };
+      const said: RecordRow = { key: `${execution}/reopen`, kind: 'run', state, body };
       await told(store.record(run, [said]));
       return { ...(await store.begun(run, execution)), counted: await store.counted(run, 0) };
     },
 
     async record({ run, rows, after }) {
       await assertLawful(store, await load(run), rows);
-      await told(store.record(run, rows));
+      await told(store.record(run, await withoutUnbegun(store, run, rows)));
       return { counted: await store.counted(run, after) };
     },
 

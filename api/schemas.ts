@@ -476,8 +476,12 @@ export const ResolveRequest = z
         plan: optionalPlan,
         reason: optionalReason,
       }),
+      z.strictObject({ retry: z.literal(true), plan: optionalPlan, reason: optionalReason }),
     ],
-    { error: 'expected { phase, "retry": true }, or { phase, "done": true, evidence }' },
+    {
+      error:
+        'expected { phase, "retry": true }, { phase, "done": true, evidence }, or { "retry": true } for the whole desk',
+    },
   )
   .openapi('ResolveRequest');
 

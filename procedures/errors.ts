@@ -30,18 +30,38 @@ export const ERRORS = {
   PhaseFailed: 'failure',
   UndoFailed: 'failure',
   NotSupported: 'failure',
+  /** A connection failed: the same attempt again may succeed. */
   Unreachable: 'transient',
   FenceLost: 'fence',
-  /** The effect may stand, and its outcome row could not be written. */
+  /** The effect may exist, and its outcome row could not be written. */
   OutcomeLost: 'fence',
 } as const satisfies Record<string, ErrorClass>;
 
 export type ErrorType = keyof typeof ERRORS;
 
+/** Whether the same attempt again may succeed. An unknown type is final. */
+export function isTransient(type: string): boolean {
+  return Object.hasOwn(ERRORS, type) && ERRORS[type as ErrorType] === 'transient';
+}
+
 /** Types that Temporal's own retry must not repeat. */
-export const NON_RETRYABLE: string[] = Object.entries(ERRORS)
-  .filter(([, errorClass]) => errorClass !== 'transient')
-  .map(([type]) => type);
+export const NON_RETRYABLE: string[] = Object.keys(ERRORS).filter((type) => !isTransient(type));
+
+/**
+ * Whether Temporal starts another attempt of an activity after one that ended with this error type. `attemptsMax` is
+ * `maximumAttempts` of its retry policy, 0 for no bound; `pauseMs` is the pause before the next attempt, and `leftMs` what
+ * is left of its time with all its attempts.
+ */
+export function isTriedAgain(end: {
+  type: string;
+  attempt: number;
+  attemptsMax: number;
+  pauseMs: number;
+  leftMs: number;
+}): boolean {
+  if (!isTransient(end.type) || end.pauseMs >= end.leftMs) return false;
+  return end.attemptsMax === 0 || end.attempt < end.attemptsMax;
+}
 
 /** Types thrown by the interceptor before the intent row: the phase was not started and leaves no undo. */
 export const NEVER_STARTED: readonly string[] = [
@@ -55,5 +75,5 @@ export const NEVER_STARTED: readonly string[] = [
   'WindowClosed',
 ];
 
-/** Types after which nobody knows what stands: the phase is `maybe`, and its probe is asked. */
+/** Types after which it is unknown whether the effect exists: the phase is `maybe`, and its probe is asked. */
 export const NOBODY_KNOWS: readonly string[] = ['FenceLost', 'OutcomeLost'];

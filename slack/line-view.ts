@@ -66,7 +66,10 @@ function stuckMessages(scene: Scene, line: Line): WantedMessage[] {
 
 /** What lies on the desk, with the commands that take it off. */
 function deskBlocks({ run, plan }: Scene): Block[] {
-  const failed = run.phases.filter(({ state }) => state === 'undo-failed' || state === 'undoing');
+  const failed = run.phases
+    .filter(({ state }) => state === 'undo-failed' || state === 'undoing')
+    .toReversed()
+    .toSorted((one, two) => Date.parse(two.startedAt ?? '') - Date.parse(one.startedAt ?? '') || 0);
   const differ = run.targets.filter(({ equal }) => equal === false).map(({ target }) => target);
   const subjects = [...failed.map(({ phase }) => phase), ...differ].slice(0, ON_DESK_MAX);
   const commands = subjects.map(

@@ -227,12 +227,16 @@ function deskOf(desk: Json | undefined): string {
   return `. On the desk: ${safe(subjects.join(', '), 600)}`;
 }
 
-/** Fingerprints and probes that went well say nothing to people. */
-function outcomeLine({ phase, direction, body }: JournalRow): Omit<Line, 'seq'> | undefined {
+/** Fingerprints and probes that went well say nothing to people, nor do attempts after the first that are tried again. */
+function outcomeLine({ phase, direction, attempt, body }: JournalRow): Omit<Line, 'seq'> | undefined {
   const isGood = body['result'] === 'ok';
   if (phase === null || direction === null) return undefined;
   if (direction !== 'run' && direction !== 'undo' && isGood) return undefined;
   const name = safe(phase, 120);
+  if (body['again'] === true) {
+    const what = direction === 'run' ? name : `${direction} of ${name}`;
+    return attempt === 1 ? { text: `↻ ${what}: ${safe(text(body['summary']))}`, place: 'thread' } : undefined;
+  }
   const verdict = text(body['verdict']);
   const { error } = body;
   const broke =

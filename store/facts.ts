@@ -11,7 +11,7 @@ export type Facts = {
   approvals: Record<string, string>;
   /** Decisions of people that a door wrote and the worker journalled. */
   decisions: { kind: string; subject: string | null }[];
-  /** Outcome rows of the phases that were asked about, oldest first. */
+  /** Outcome rows of the phases that were asked about, oldest first; without those of attempts that were tried again. */
   outcomes: { phase: string; direction: Direction; body: Record<string, Json> }[];
   /** Targets whose fingerprints were taken twice and differ. */
   differing: string[];
@@ -35,7 +35,8 @@ export async function readFacts(pool: Pool, run: number, phases: string[]): Prom
       (select json_agg(json_build_object('kind', d.kind, 'subject', d.subject))
         from countdown.decisions d where d.run = $1 and d.seq is not null and d.refused is null) as decisions,
       (select json_agg(json_build_object('phase', j.phase, 'direction', j.direction, 'body', j.body) order by j.seq)
-        from countdown.journal j where j.run = $1 and j.kind = 'outcome' and j.phase = any ($2)) as outcomes,
+        from countdown.journal j where j.run = $1 and j.kind = 'outcome' and j.phase = any ($2)
+          and not countdown.is_again(j.body)) as outcomes,
       (select json_agg(json_build_object('target', f.target, 'before', b.body, 'after', e.body))
         from countdown.prints f
         join countdown.journal b on b.run = f.run and b.seq = f.before_seq

@@ -30,6 +30,12 @@ const APPEND = {
   text: 'select * from countdown.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)',
 };
 
+/** The end of an attempt before it of which nothing was written goes first, in the same transaction. */
+const APPEND_INTENT = {
+  name: 'append_intent',
+  text: 'select * from countdown.append_intent($1, $2, $3, $4, $5, $6, $7)',
+};
+
 /** Raised by `countdown.append_all` where a row of the list is refused. */
 const REFUSED_IN_LIST = 'CD001';
 
@@ -37,17 +43,26 @@ type Row = Pick<IntentRow, 'run'> &
   Partial<IntentRow> & { kind: string; key?: string; intent?: number; body?: string };
 
 async function append(pool: Pool, row: Row): Promise<Appended> {
-  const { run, kind, phase, direction, attempt, key, intent, body, until } = row;
-  const values = [run, kind, phase, direction, row.try, attempt, key, intent, body ?? '{}', until];
-  const { rows } = await pool.query<Appended>({ ...APPEND, values: values.map((value) => value ?? null) });
+  const { run, kind, phase, direction, attempt, key, intent, body } = row;
+  return ask(pool, APPEND, [run, kind, phase, direction, row.try, attempt, key, intent, body ?? '{}', null]);
+}
+
+async function ask(
+  pool: Pool,
+  query: { name: string; text: string },
+  values: readonly unknown[],
+): Promise<Appended> {
+  const { rows } = await pool.query<Appended>({ ...query, values: values.map((value) => value ?? null) });
   const [answer] = rows;
-  if (answer === undefined) throw new Error('countdown.append gave no answer.');
+  if (answer === undefined) throw new Error(`countdown.${query.name} gave no answer.`);
   return answer;
 }
 
 /** The intent of one attempt, the outcome that its try has already, or why it must not start. */
 export async function appendIntent(pool: Pool, row: IntentRow): Promise<Intent> {
-  const answer = await append(pool, { ...row, kind: 'intent' });
+  const { run, phase, direction, attempt, until } = row;
+  const values = [run, phase, direction, row.try, attempt, '{}', until];
+  const answer = await ask(pool, APPEND_INTENT, values);
   if (answer.refused !== null) return { refused: answer.refused, detail: answer.detail ?? '' };
   if (answer.stored !== null) return { stored: storedOutcome(answer.stored, Number(answer.stored_seq)) };
   return { seq: Number(answer.seq), epoch: Number(answer.epoch), outputs: outputsIn(answer.outputs) };

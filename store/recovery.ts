@@ -34,6 +34,8 @@ export async function readRecovery(pool: Pool, run: number): Promise<Recovery | 
         select j.*, countdown.look(j.body) as b from countdown.journal j
         where j.run = $1 and j.kind in ('run', 'phase', 'decision', 'intent', 'outcome')
           and coalesce(j.direction, 'run') in ('run', 'undo')) said
+      -- An attempt that was tried again neither broke the run nor ended an undo.
+      where not coalesce((b ->> 'again')::boolean, false)
       order by seq`,
     values: [run],
   });

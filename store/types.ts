@@ -60,6 +60,8 @@ export type StoredOutcome = {
   print?: { state: string; data: string | null };
   /** Where result is failed. */
   error?: { type: string; message: string };
+  /** The attempt failed and Temporal starts another one: this row ends neither its try nor its phase. */
+  again?: true;
 };
 
 export type Intent =

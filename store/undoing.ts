@@ -15,7 +15,7 @@ export async function readUndoing(pool: Pool, run: number, phase: string): Promi
     name: 'undoing',
     text: `select
       (select j.body from countdown.journal j where j.run = $1 and j.phase = $2 and j.kind = 'outcome'
-        and j.direction = 'run' order by j.seq desc limit 1) as body,
+        and j.direction = 'run' and not countdown.is_again(j.body) order by j.seq desc limit 1) as body,
       (select d.body -> 'resolution' from countdown.decisions d where d.run = $1 and d.subject = $2
         and d.kind = 'resolve' and d.seq is not null and d.refused is null order by d.seq desc limit 1) as resolution`,
     values: [run, phase],

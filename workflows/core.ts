@@ -16,7 +16,7 @@ import { close, gatesOf } from './gates.ts';
 import { decide } from './decide.ts';
 import { judge } from './judge.ts';
 import type { Begun, Counted, OpenApproval, PhaseAnswer, RecordRow } from './messages.ts';
-import { isTransient, tryAgain } from './retries.ts';
+import { isPassing, tryAgain } from './retries.ts';
 import {
   CLOSED,
   type CoreState,
@@ -268,6 +268,7 @@ function opened(
     approval.past.push(approval.evidence);
     approval.votes = [];
     approval.glass = [];
+    approval.quorumAt = null;
     approval.round += 1;
     write(state, {
       kind: 'approval',
@@ -398,7 +399,7 @@ function probed(
   }
   record.answer = leaving ? null : 'unknown';
   if (state.run !== 'unwinding') return;
-  const again = isTransient(outcome) ? tryAgain(plan, state, record, now) : undefined;
+  const again = isPassing(outcome) ? tryAgain(plan, state, record, now) : undefined;
   if (again === undefined) return;
   record.answer = null;
   tellAgain(
@@ -424,7 +425,7 @@ function undid(
   record.act = null;
   if (outcome.end !== 'ok') {
     record.failed = cut(outcome.message);
-    const again = isTransient(outcome) ? tryAgain(plan, state, record, now) : undefined;
+    const again = isPassing(outcome) ? tryAgain(plan, state, record, now) : undefined;
     if (again === undefined) return giveToDesk(state, phase, record, 'undo');
     return tellAgain(state, phase, record, `${record.failed}; ${again}`);
   }
@@ -459,7 +460,7 @@ function printed(plan: Plan, state: CoreState, event: Extract<Event, { kind: 'pr
     return;
   }
   // Before the first effect a target that is away ends the run; after the last undo it must be compared if it can be.
-  const isWorthIt = event.direction === 'after' && isTransient(outcome);
+  const isWorthIt = event.direction === 'after' && isPassing(outcome);
   if (!isWorthIt || tryAgain(plan, state, print, now) === undefined) print.failed = cut(outcome.message);
 }
 

@@ -71,6 +71,7 @@ export function answerAgain({ kind }: Pick<Decision, 'kind'>): DecisionAnswer {
 function steer(state: CoreState, decision: Decision, now: number): void {
   state.steered.push({ person: decision.person, kind: decision.kind, at: now });
   for (const approval of Object.values(state.approvals)) {
+    approval.quorumAt = null;
     if (approval.state === 'open')
       approval.votes = approval.votes.filter((one) => one.person !== decision.person);
   }

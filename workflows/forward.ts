@@ -156,6 +156,7 @@ function startInWindow(plan: Plan, state: CoreState, phase: Phase, moment: Momen
     const asked = askedOf(plan, step);
     if (refresh(state, asked, approval, moment)) {
       approval.closedAt = null;
+      approval.quorumAt = null;
       approval.dueAt = moment.now + asked.expiresMs;
       return true;
     }

@@ -80,6 +80,7 @@ export function freshApproval(dueAt: number): ApprovalRecord {
     reminders: 0,
     escalated: 0,
     callAt: null,
+    quorumAt: null,
     glass: [],
   };
 }
@@ -97,7 +98,9 @@ function grant(
   approval: ApprovalRecord,
   moment: Moment,
 ): 'moved' {
-  if (!refresh(state, asked, approval, moment)) close(state, step, approval, 'granted', moment.now);
+  approval.quorumAt ??= moment.now;
+  if (!refresh(state, asked, approval, { ...moment, now: approval.quorumAt }))
+    close(state, step, approval, 'granted', moment.now);
   return 'moved';
 }
 
@@ -126,6 +129,7 @@ export function close(
   approval.state = how;
   approval.closedAt = at;
   approval.callAt = null;
+  approval.quorumAt = null;
   const { evidence, round, votes, glass } = approval;
   const broken = how === 'granted' && glass.length > 0;
   // Whatever comes of it, the run says so.

@@ -148,7 +148,7 @@ export type OpenApproval = {
 
 /** A row that the shell records: what changed, and the new state for the read model. */
 export type RecordRow = {
-  /** Unique within the run: a retried local activity writes it once. */
+  /** Unique within the run: a retried activity writes it once. */
   key: string;
   kind: 'run' | 'phase' | 'approval';
   phase?: string;

@@ -2,7 +2,7 @@
  * What failed for a moment on the way back is tried again before a person is asked: undos, their probes, and the fingerprints
  * after them, until a share of the rollback objective is used. Pure.
  */
-import { ERRORS, NOBODY_KNOWS } from '../procedures/errors.ts';
+import { NOBODY_KNOWS, isTransient } from '../procedures/errors.ts';
 import { UNDO_RETRY_MS_FIRST, UNDO_RETRY_MS_MAX, UNDO_RETRY_SHARE } from '../procedures/limits.ts';
 import type { Plan } from '../procedures/plan.ts';
 import { clock } from './approvals.ts';
@@ -17,11 +17,9 @@ export function isEarly({ againAt }: Retried, { now }: Moment): boolean {
 }
 
 /** No answer, a worker that was lost, a target that was away: the same call may succeed a moment later. */
-export function isTransient(outcome: Outcome): boolean {
-  if (outcome.end === 'maybe') return true;
-  if (outcome.end === 'ok') return false;
-  const types: Record<string, string> = ERRORS;
-  return types[outcome.type] === 'transient' || NOBODY_KNOWS.includes(outcome.type);
+export function isPassing(outcome: Outcome): boolean {
+  if (outcome.end !== 'failed') return outcome.end === 'maybe';
+  return isTransient(outcome.type) || NOBODY_KNOWS.includes(outcome.type);
 }
 
 /** Sets when the next try starts, and says so in words. Undefined where the share of the objective is used up. */

@@ -75,6 +75,8 @@ export type ApprovalRecord = {
   reminders: number;
   escalated: number;
   callAt: number | null;
+  /** Since when the present votes are enough: what is inspected after that is not inspected again for them. */
+  quorumAt: number | null;
   /** Votes of people who break the glass. */
   glass: Vote[];
   /** What an approval of a skipping is about. */

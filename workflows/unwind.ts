@@ -48,7 +48,7 @@ function takeBack(state: CoreState, phase: Phase, record: PhaseRecord, moment: M
     case null:
       return dispatch(state, phase, 'probe', moment);
     case 'no':
-      tellPhase(state, phase.id, 'restore', { summary: 'nothing was left to undo' }, 'pass');
+      tellPhase(state, phase.id, 'restore', { summary: 'nothing was left to undo', happened: false }, 'pass');
       return true;
     case 'yes':
     case 'partly':

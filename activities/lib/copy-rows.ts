@@ -15,9 +15,16 @@ import {
   forgetCapture,
   forgetReturned,
   lockCaptured,
+  returnedDigest,
 } from './import/capture.ts';
 import { columnsCopied, lineCopied } from './import/copied.ts';
-import { emptyExisting, finishExisting, isPrepared, prepareExisting } from './import/existing-tables.ts';
+import {
+  emptyExisting,
+  finishExisting,
+  forgetEmptied,
+  isPrepared,
+  prepareExisting,
+} from './import/existing-tables.ts';
 import { Offenders } from './import/offenders.ts';
 import type { Owner } from './import/places.ts';
 import { createStatements, finishStatements, placeOf } from './import/statements.ts';
@@ -273,14 +280,30 @@ export async function finishTables(
   );
 }
 
-/** Takes back what this step did to the target's tables, and forgets how far it got. Gives what it did in words. */
-export async function takeBack(connection: Connection, context: PhaseContext, owner: Owner): Promise<string> {
+export type TakenBack = {
+  /** What it did, in words. */
+  summary: string;
+  /** What the source held once every row was carried back; undefined if no write was let in. */
+  returned: string | undefined;
+};
+
+/**
+ * Takes back what this step did to the target's tables, and forgets how far it got. Unless writes go to the source again
+ * (`isLetIn`), it keeps what the undo of `hold-writes` still asks for.
+ */
+export async function takeBack(
+  connection: Connection,
+  context: PhaseContext,
+  { owner, isLetIn }: { owner: Owner; isLetIn: boolean },
+): Promise<TakenBack> {
   return await fenced(connection, context, async () => {
     // The lock comes first: nobody writes between the look and the drop.
     await lockCaptured(connection, owner);
     await dropTriggers(connection, owner);
     await assertReturned(connection, owner);
-    await forgetCapture(connection, owner, { returned: 'keep' });
+    const returned = await returnedDigest(connection, owner);
+    const isAskedFor = returned !== undefined && !isLetIn;
+    await forgetCapture(connection, owner, { returned: isAskedFor ? 'keep' : 'forget' });
     const own = await connection.query(
       `SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM countdown.created m
        JOIN pg_class c ON c.oid = m.id AND c.relname = m.name AND c.relkind = 'r' JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -289,15 +312,16 @@ export async function takeBack(connection: Connection, context: PhaseContext, ow
     );
     if (own.length > 0) await connection.query(`DROP TABLE ${own.map(([name]) => name).join(', ')}`);
     await swapBack(connection, owner);
-    const emptied = await emptyExisting(connection, owner);
+    const emptied = await emptyExisting(connection, owner, { remember: isAskedFor });
+    if (!isAskedFor) await forgetEmptied(connection, owner);
     for (const table of ['created', 'checkpoint', 'quarantine']) {
       await connection.query(`DELETE FROM countdown.${table} WHERE run = $1 AND step = $2`, [
         owner.run,
         owner.step,
       ]);
     }
-    if (emptied > 0) return `${emptied} tables emptied`;
-    return own.length === 0 ? 'there was no table to drop' : `${own.length} tables dropped`;
+    const dropped = own.length === 0 ? 'there was no table to drop' : `${own.length} tables dropped`;
+    return { summary: emptied > 0 ? `${emptied} tables emptied` : dropped, returned };
   });
 }
 

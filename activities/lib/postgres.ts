@@ -1,7 +1,7 @@
 /** A connection to a postgres target, its settings, and its errors in our words. */
 import { Client, DatabaseError } from 'pg';
 import type { PhaseContext } from '../phase.ts';
-import { fail, failureType, messageOf } from './fail.ts';
+import { PASSING_SQLSTATE, fail, failureType, isPassing, messageOf } from './fail.ts';
 import { LendingSocket } from './lending-socket.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -50,7 +50,7 @@ export function sessionName(context: PhaseContext, target: string): string {
  * under way ends and its transaction is rolled back.
  *
  * @throws Unreachable where the server cannot be reached or ended the session, PreconditionFailed where it refuses the
- * user or database, PhaseFailed for any other error of the server.
+ * user or database, PhaseFailed for any other error of the server. What `work` itself throws stays as it is.
  */
 export async function withPostgres<T>(
   name: string,
@@ -72,8 +72,12 @@ export async function withPostgres<T>(
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     application_name: sessionName(context, name),
   });
-  // Without a listener a connection that breaks while idle would end the process.
-  client.on('error', () => undefined);
+  // Without a listener a connection that breaks while idle would end the process. What the server said last, as that it is
+  // shut down, says more than that the next statement found no connection.
+  let broken: Error | undefined;
+  client.on('error', (error) => {
+    broken ??= error;
+  });
   const cut = (): void => void client.connection.stream.destroy();
   context.signal.addEventListener('abort', cut, { once: true });
   try {
@@ -84,7 +88,10 @@ export async function withPostgres<T>(
     return await work({ name, client, query: (sql, values) => query(client, sql, values) });
   } catch (error) {
     context.signal.throwIfAborted();
-    throw postgresError(name, error);
+    const isCut = broken !== undefined || client.connection.stream.destroyed;
+    const cause = isCut && sqlState(error) === undefined ? (broken ?? error) : error;
+    if (failureType(error) !== undefined) throw error;
+    throw postgresError({ name, address: `${target.host}:${target.port}`, isCut }, cause);
   } finally {
     context.signal.removeEventListener('abort', cut);
     if (!context.signal.aborted) await close(client);
@@ -139,40 +146,40 @@ function isTls(error: Error): boolean {
   );
 }
 
-function postgresError(name: string, error: unknown): never {
-  if (failureType(error) !== undefined || !(error instanceof Error)) throw error;
+/** SQLSTATEs that pass besides: a lock that was not got in time, and a session that was idle for too long. */
+const PASSING_HERE = /^(?:55P03|25P03|57P05)$/;
+
+type Place = { name: string; address: string; isCut: boolean };
+
+function postgresError({ name, address, isCut }: Place, error: unknown): never {
+  if (!(error instanceof Error)) throw error;
   const state = sqlState(error) ?? '';
   const said = messageOf(error);
+  const server = `PostgreSQL '${name}' at ${address}`;
   if (state === '' && isTls(error)) {
     throw fail(
       'PreconditionFailed',
-      `PostgreSQL '${name}' gives no trusted TLS connection (${said}); install its certificate authority for this worker, or write 'tls: disable' in the environment file.`,
+      `${server} gives no trusted TLS connection (${said}); install its certificate authority for this worker, or write 'tls: disable' in the environment file.`,
+      error,
+    );
+  }
+  if (/^(?:28|3D)/.test(state) || (state === '' && said.startsWith('SASL'))) {
+    throw fail(
+      'PreconditionFailed',
+      `${server} refused the connection (${said}); correct user, password reference or database in the environment file.`,
       error,
     );
   }
   if (state === '') {
-    // Not an answer of the server: refused, reset, unknown host, time-out. Our own bugs carry no such code.
-    if (error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError)
-      throw error;
+    if (!isCut && !isPassing(error)) throw error;
     throw fail(
       'Unreachable',
-      `PostgreSQL '${name}' cannot be reached (${said}); see that it runs and that this worker may connect to it.`,
+      `${server} cannot be reached (${said}); check that it runs and that this worker may connect to it.`,
       error,
     );
   }
-  if (/^(?:08|57P0[123]|53300|40001|40P01|55P03|25P03)/.test(state)) {
-    throw fail(
-      'Unreachable',
-      `PostgreSQL '${name}' ended the work (${said}, ${state}); it is tried again.`,
-      error,
-    );
-  }
-  if (/^(?:28|3D)/.test(state)) {
-    throw fail(
-      'PreconditionFailed',
-      `PostgreSQL '${name}' refused the connection (${said}); correct user, password reference or database in the environment file.`,
-      error,
-    );
+  if (PASSING_SQLSTATE.test(state) || PASSING_HERE.test(state)) {
+    throw fail('Unreachable', `${server} ended the work (${said}, ${state}).`, error);
   }
   if (state === '42501') {
     throw fail(

@@ -49,11 +49,13 @@ export async function openSwitch(name: string, context: PhaseContext): Promise<S
   const target = context.target(name, 'switch');
   const token = target.token === undefined ? undefined : await context.secret(target.token);
   const headers: Record<string, string> = { accept: 'application/json' };
+  // Without user, path and query, which may be secret.
+  const address = new URL(target.url).host;
   if (token !== undefined) headers['authorization'] = `Bearer ${token}`;
 
   const read = async (): Promise<SwitchReading> => {
-    const answer = await readPatiently(name, { url: target.url, headers }, context);
-    return parseReading(name, target.values, answer);
+    const answer = await readPatiently({ name, address }, { url: target.url, headers }, context);
+    return parseReading({ name, address }, target.values, answer);
   };
 
   const put = async (value: string, etag: string): Promise<'set' | 'changed' | 'unknown'> => {
@@ -70,7 +72,7 @@ export async function openSwitch(name: string, context: PhaseContext): Promise<S
       if (answer.status === 412) return 'changed';
       if (answer.status === 200 || answer.status === 204) return 'set';
       if (mayPass(answer)) return 'unknown';
-      throw refusal(name, answer, `setting it to '${value}'`);
+      throw refusal({ name, address }, answer, `setting it to '${value}'`);
     } catch (error) {
       // The change may have happened: only reading can tell. A request that is still under way carries the old ETag.
       if (error instanceof NoAnswer) return 'unknown';
@@ -104,7 +106,7 @@ export async function openSwitch(name: string, context: PhaseContext): Promise<S
     }
     throw fail(
       'Unreachable',
-      `Switch '${name}' did not take the value '${to}' in ${ROUNDS} rounds; something else keeps changing it, or it answers too late.`,
+      `Switch '${name}' at ${address} did not take the value '${to}' in ${ROUNDS} rounds; something else keeps changing it, or it answers too late.`,
     );
   };
 
@@ -117,16 +119,18 @@ export async function openSwitch(name: string, context: PhaseContext): Promise<S
     }
     throw fail(
       'Unreachable',
-      `Switch '${name}' could not be probed in ${ROUNDS} rounds; something else keeps changing it.`,
+      `Switch '${name}' at ${address} could not be probed in ${ROUNDS} rounds; something else keeps changing it.`,
     );
   };
 
   return { name, values: target.values, read, set, probe };
 }
 
+type Place = { name: string; address: string };
+
 /** Reading changes nothing, so it may be tried again: a connection that idled away is no reason to unwind a launch. */
 async function readPatiently(
-  name: string,
+  { name, address }: Place,
   input: { url: string; headers: Record<string, string> },
   context: PhaseContext,
 ): Promise<HttpAnswer> {
@@ -144,7 +148,7 @@ async function readPatiently(
       if (turn === READ_TRIES) {
         throw fail(
           'Unreachable',
-          `Switch '${name}' gave no answer (${error.message}); see that it runs and can be reached from this worker.`,
+          `Switch '${name}' at ${address} gave no answer (${error.message}); check that it runs and that this worker can reach it.`,
           error,
         );
       }
@@ -158,8 +162,9 @@ function mayPass(answer: HttpAnswer): boolean {
   return answer.status >= 500 || answer.status === 429;
 }
 
-function parseReading(name: string, values: string[], answer: HttpAnswer): SwitchReading {
-  if (answer.status !== 200) throw refusal(name, answer, 'reading it');
+function parseReading(place: Place, values: string[], answer: HttpAnswer): SwitchReading {
+  const { name } = place;
+  if (answer.status !== 200) throw refusal(place, answer, 'reading it');
   const etag = answer.headers.get('etag');
   if (etag === null) {
     throw fail(
@@ -193,11 +198,11 @@ function valueOf(body: string): string | undefined {
   }
 }
 
-function refusal(name: string, answer: HttpAnswer, doing: string): never {
+function refusal({ name, address }: Place, answer: HttpAnswer, doing: string): never {
   if (mayPass(answer)) {
     throw fail(
       'Unreachable',
-      `Switch '${name}' answered ${answer.status} when ${doing}, expected 200; see its log.`,
+      `Switch '${name}' at ${address} answered ${answer.status} when ${doing}, expected 200; see its log.`,
     );
   }
   const hint =

@@ -183,7 +183,8 @@ export function addDecisions(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
     createRoute({
       method: 'post',
       path: '/v1/runs/{id}/resolve',
-      summary: 'Take an undo off the desk: try it again, or say with evidence that it is done',
+      summary:
+        'Take an undo off the desk: try it again, or say with evidence that it is done. Without a phase the whole desk is tried again, in order of undoing',
       security: signedIn,
       request: { params: RunId, body: { required: true, content: json(ResolveRequest) } },
       responses: answers,
@@ -193,13 +194,16 @@ export function addDecisions(app: OpenAPIHono<ApiEnv>, deps: ApiDeps): void {
       const answer = await steer(c, deps, c.req.valid('param').id, {
         ...asked(c),
         kind: 'resolve',
-        subject: body.phase,
+        subject: 'phase' in body ? body.phase : null,
         plan: body.plan ?? null,
         reason: body.reason ?? null,
         resolution:
           'done' in body
             ? { done: true, evidence: body.evidence }
-            : { retry: true, ...(await changedParams(deps, c.req.valid('param').id, body)) },
+            : {
+                retry: true,
+                ...('phase' in body ? await changedParams(deps, c.req.valid('param').id, body) : {}),
+              },
       });
       return c.json(wire(answer), 200);
     },

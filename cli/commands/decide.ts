@@ -192,15 +192,16 @@ export const pause = holding(
 export const resume = holding('resume', 'Let a paused run go on.');
 
 export const resolve: Command = {
-  usage: "resolve RUN PHASE --retry [--params FILE] | --done --evidence 'text'",
-  about: 'Take an undo off the desk: try it again, or say how it was done by hand.',
+  usage: "resolve RUN [PHASE] --retry [--params FILE] | resolve RUN PHASE --done --evidence 'text'",
+  about:
+    'Take an undo off the desk: try it again, or say how it was done by hand. Without PHASE, retry the whole desk.',
   options: {
     retry: { type: 'boolean' },
     params: { type: 'string' },
     done: { type: 'boolean' },
     evidence: { type: 'string' },
   },
-  takes: { least: 2, most: 2 },
+  takes: { least: 1, most: 2 },
   async run(context, [number, phase], values) {
     const file = stringOf(values, 'params');
     // Other params mean another try.
@@ -211,9 +212,17 @@ export const resolve: Command = {
     }
     if (!isRetry && evidence === undefined)
       throw new UsageError("--done needs --evidence 'text': say what was done.");
+    if (phase === undefined && (!isRetry || file !== undefined))
+      throw new UsageError('Name the phase: only --retry without --params takes the whole desk.');
     const params = file === undefined ? {} : { params: await jsonFile(file) };
     const how = isRetry ? { retry: true, ...params } : { done: true, evidence };
-    return tell(context, await context.client().steer(runNumber(number), 'resolve', { phase, ...how }));
+    return tell(
+      context,
+      await context.client().steer(runNumber(number), 'resolve', {
+        ...(phase === undefined ? {} : { phase }),
+        ...how,
+      }),
+    );
   },
 };
 

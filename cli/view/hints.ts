@@ -60,18 +60,31 @@ export function isToDo({ wait, waitingFor }: PhaseWire): boolean {
   return wait === 'person' && waitingFor === 'a person: done';
 }
 
-/** The first thing on the desk: it is tried again, or a person says how he did it. What a person undoes is not tried. */
+const isOnDesk = ({ state, verdict, waitingFor }: PhaseWire): boolean =>
+  state === 'undo-failed' ||
+  state === 'maybe' ||
+  (state === 'undoing' && waitingFor !== null) ||
+  (state === 'undone' && verdict !== null && verdict !== 'pass' && verdict !== 'warn');
+
+/** Phases that need a person, in the order in which they are undone: the one that started last comes first. */
+export function deskOf({ phases }: Pick<RunDetailWire, 'phases'>): PhaseWire[] {
+  return phases
+    .filter(isOnDesk)
+    .toReversed()
+    .toSorted((one, two) => Date.parse(two.startedAt ?? '') - Date.parse(one.startedAt ?? '') || 0);
+}
+
+const isRetried = ({ state }: PhaseWire): boolean => state === 'undo-failed' || state === 'maybe';
+
+/** The first thing on the desk: it is tried again, or a person says how it was done. What a person undoes is not tried. */
 function resolveHints(run: RunDetailWire, style: Style): Hint[] {
-  const desk = run.phases.find(
-    ({ state, verdict, waitingFor }) =>
-      state === 'undo-failed' ||
-      state === 'maybe' ||
-      (state === 'undoing' && waitingFor !== null) ||
-      (state === 'undone' && verdict !== null && verdict !== 'pass' && verdict !== 'warn'),
-  );
+  const waiting = deskOf(run);
+  const [desk] = waiting;
   const name = desk?.phase ?? run.targets.find(({ equal }) => equal === false)?.target ?? 'PHASE';
   const done = `resolve ${run.run} ${name} --done --evidence 'text'`;
   if (desk?.state === 'undoing') return [hint(style, 'Resolve', done)];
+  if (waiting.filter(isRetried).length > 1)
+    return [hint(style, 'Retry all', `resolve ${run.run} --retry`), hint(style, 'By hand', done)];
   return [hint(style, 'Resolve', `resolve ${run.run} ${name} --retry`), hint(style, 'By hand', done)];
 }
 

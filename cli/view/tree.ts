@@ -211,6 +211,9 @@ function phaseLine(
     line.verdict = null;
     line.tookMs = null;
     Object.assign(line, underWay(phase, style, now));
+    // An attempt failed, and the next one has not begun.
+    if (phase.error !== null && !isHeld(phase))
+      line.more = [...(line.more ?? []), phase.summary ?? phase.error.message];
   } else if (phase.state === 'maybe' || phase.state === 'undo-failed') {
     line.text = phase.error?.message ?? phase.summary ?? '';
     if (phase.waitingFor !== null) line.more = [`waits for ${phase.waitingFor}`];

@@ -3,8 +3,10 @@
  * superuser `postgres` whose password is random. PostgreSQL refuses to run as root, so root runs it as another user.
  */
 import { randomBytes } from 'node:crypto';
+import { execFile } from 'node:child_process';
 import { chmod, chown, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { Client } from 'pg';
 import { freePort } from './ports.ts';
 import { makeFolder, startChild, tail, untilReady } from './processes.ts';
@@ -12,13 +14,17 @@ import type { Child } from './processes.ts';
 import { findAccount, placeFor, postgresPrograms } from './postgres-programs.ts';
 import type { Account, Programs } from './postgres-programs.ts';
 
+const run = promisify(execFile);
+
 const PORT_TRIES = 5;
 const READY_MS = 60_000;
 
 export type Postgres = {
   port: number;
-  pid: number;
+  readonly pid: number;
   logFile: string;
+  /** Signals the server and each of its sessions, for tests that kill or freeze it; a session has a group of its own. */
+  signal(signal: NodeJS.Signals): Promise<void>;
   /** A connection string; by default the superuser's, for database `postgres`. */
   url(database?: string, user?: string, password?: string): string;
   /** Ends the server at once, as a crash does; its data stay. */
@@ -60,8 +66,11 @@ export async function startPostgres({
     let { child } = listening;
     return {
       port,
-      pid: child.pid,
+      get pid() {
+        return child.pid;
+      },
       logFile,
+      signal: (signal) => signalAll(child, signal),
       url: (database = 'postgres', user = 'postgres', secret = password) =>
         connectionString({ port, database, user, password: secret }),
       async crash() {
@@ -167,6 +176,27 @@ function startServer(setup: Server, port: number): Promise<Child> {
     logFile: setup.logFile,
     // SIGINT is PostgreSQL's fast shutdown; SIGTERM would wait for every client.
     stopSignal: 'SIGINT',
+  });
+}
+
+/** The server first: it must start no session, and none again, while the others are signalled. */
+async function signalAll(child: Child, signal: NodeJS.Signals): Promise<void> {
+  const sessions = await childrenOf(child.pid);
+  child.signal(signal);
+  for (const pid of new Set([...sessions, ...(await childrenOf(child.pid))])) {
+    try {
+      process.kill(pid, signal);
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+}
+
+async function childrenOf(pid: number): Promise<number[]> {
+  const { stdout } = await run('ps', ['-A', '-o', 'pid=,ppid=']);
+  return stdout.split('\n').flatMap((line) => {
+    const [own, parent] = line.trim().split(/\s+/).map(Number);
+    return own !== undefined && parent === pid ? [own] : [];
   });
 }
 

@@ -31,16 +31,26 @@ export type StartStack = {
   /** Writes a second; default 40. */
   ratePerSecond?: number;
   /** Servers that run already, for tests; started and stopped with the stack where they are left out. */
-  servers?: { temporalAddress: string; postgresUrl: string };
+  servers?: {
+    temporalAddress: string;
+    postgresUrl: string;
+    /** A PostgreSQL of its own for the application's database; default: the same as Countdown's. */
+    targetPostgresUrl?: string;
+  };
   /** Default TEMPORAL_NAMESPACE, else `default`. Two stacks with the same run numbers need a namespace each. */
   temporalNamespace?: string;
   /** Another worker program than `worker.ts`, and more variables for it; for tests. */
-  worker?: { program?: string; variables?: Record<string, string> };
+  worker?: { program?: string; variables?: Record<string, string>; route?: Route };
   /** More variables for the API's process. */
-  api?: { variables: Record<string, string> };
+  api?: { variables: Record<string, string>; route?: Route };
+  /** More variables for the application's process. */
+  app?: { variables: Record<string, string> };
   /** More entries for the demo environment, by their path in the file. */
   environment?: readonly (readonly [path: string[], value: unknown])[];
 };
+
+/** Addresses (`host:port`) at which a process finds the servers, such as those of proxies; default: the servers' own. */
+export type Route = { temporal: string; postgres: string };
 
 export type Stack = {
   folder: string;
@@ -52,8 +62,12 @@ export type Stack = {
   databaseUrl: string;
   app: { url: string; adminToken: string; sqlite: string; postgresUrl: string; ledger: string };
   processes: { api: Child; app: Child; writer: Child; worker: () => Child };
-  /** Starts one more worker, beside the first or after it was stopped or killed. */
-  startWorker(): Promise<Child>;
+  /** Starts one more worker, beside the first or after it was stopped or killed; by default on the first one's route. */
+  startWorker(route?: Route): Promise<Child>;
+  /** Starts the API again after it was killed; `COUNTDOWN_LISTEN` says where. Does not wait until it listens. */
+  startApi(): Promise<Child>;
+  /** Starts the application again after it was killed; `PIANO_LISTEN` says where. Does not wait until it listens. */
+  startApp(): Promise<Child>;
   /** Ends the write traffic and waits for its last answer. */
   stopWriter(): Promise<void>;
   /** Stops everything, the newest first. */
@@ -83,7 +97,7 @@ async function startParts(
   const state = join(folder, 'state');
   await Promise.all([logs, state].map((path) => mkdir(path, { recursive: true })));
   const servers = options.servers ?? (await startServers({ folder: logs, data: folder, progress, stops }));
-  const databases = await makeDatabases(servers.postgresUrl);
+  const databases = await makeDatabases(servers);
   const start = (name: string, args: string[], env: Record<string, string>): Promise<Child> =>
     startNode({ name, args, env, logs, stops });
 
@@ -101,31 +115,36 @@ async function startParts(
     COUNTDOWN_TASK_QUEUE: `countdown-${databases.suffix}`,
     COUNTDOWN_ENVIRONMENTS: environments,
   };
-  const api = await start('api', ['api/server.ts'], {
-    ...shared,
-    COUNTDOWN_DATABASE_URL: databases.countdown.api,
-    COUNTDOWN_MIGRATE_URL: databases.countdown.owner,
-    COUNTDOWN_RUNBOOKS: join(ROOT, 'runbooks'),
-    COUNTDOWN_LISTEN: '127.0.0.1:0',
-    ...options.api?.variables,
-  });
+  const startApi = (): Promise<Child> =>
+    start('api', ['api/server.ts'], {
+      ...shared,
+      COUNTDOWN_DATABASE_URL: databases.countdown.api,
+      COUNTDOWN_MIGRATE_URL: databases.countdown.owner,
+      COUNTDOWN_RUNBOOKS: join(ROOT, 'runbooks'),
+      COUNTDOWN_LISTEN: '127.0.0.1:0',
+      ...routed(databases.countdown.api, options.api?.route),
+      ...options.api?.variables,
+    });
+  const api = await startApi();
   const url = await listeningUrl(api, 'api: listening');
   progress(`api ${url}`);
   let worker: Child;
   let workers = 0;
-  const startWorker = async (): Promise<Child> => {
+  const startWorker = async (route = options.worker?.route): Promise<Child> => {
     workers += 1;
     const program = options.worker?.program ?? 'worker.ts';
-    worker = await start(workers === 1 ? 'worker' : `worker-${workers}`, [program], {
+    const started = await start(workers === 1 ? 'worker' : `worker-${workers}`, [program], {
       ...shared,
       ...options.worker?.variables,
       COUNTDOWN_DATABASE_URL: databases.countdown.worker,
+      ...routed(databases.countdown.worker, route),
       COUNTDOWN_STATE: state,
       PIANO_POSTGRES_PASSWORD: databases.piano.password,
       PIANO_ADMIN_TOKEN: app.adminToken,
     });
-    await logged(worker, 'worker: polling');
-    return worker;
+    worker = started;
+    await logged(started, 'worker: polling');
+    return started;
   };
   worker = await startWorker();
   progress('worker');
@@ -139,11 +158,13 @@ async function startParts(
     app: { ...app, postgresUrl: databases.piano.url },
     processes: { api, app: app.process, writer: app.writer, worker: () => worker },
     startWorker,
+    startApi,
+    startApp: app.start,
     stopWriter: async () => void (await app.writer.stop()),
   };
 }
 
-type Servers = { temporalAddress: string; postgresUrl: string };
+type Servers = NonNullable<StartStack['servers']>;
 
 /** Both at once: each is a second or two, and Temporal may be minutes where it must be built. */
 async function startServers(part: {
@@ -172,24 +193,29 @@ type Databases = {
   piano: { url: string; user: string; password: string };
 };
 
+/** The variables that send a process to its servers by another way. */
+function routed(databaseUrl: string, route: Route | undefined): Record<string, string> {
+  if (route === undefined) return {};
+  const url = new URL(databaseUrl);
+  url.host = route.postgres;
+  return { TEMPORAL_ADDRESS: route.temporal, COUNTDOWN_DATABASE_URL: url.href };
+}
+
 /** Countdown's own database with a role for each process, and the application's with a role that owns it. */
-async function makeDatabases(superuserUrl: string): Promise<Databases> {
+async function makeDatabases({ postgresUrl, targetPostgresUrl }: Servers): Promise<Databases> {
   const suffix = randomBytes(4).toString('hex');
   const [apiPassword, workerPassword, pianoPassword] = [secret(), secret(), secret()];
   const piano = `piano_${suffix}`;
   const countdown = `countdown_${suffix}`;
-  const client = new Client({ connectionString: superuserUrl });
-  await client.connect();
-  try {
-    await client.query(`create role ${piano} login createdb password '${pianoPassword}'`);
-    await client.query(`create database ${piano} owner ${piano} template template0`);
-    await client.query(`create database ${countdown} template template0`);
-  } finally {
-    await client.end();
-  }
-  const logins = await createLogins(superuserUrl, { apiPassword, workerPassword, suffix });
-  const at = (database: string, user?: string, password?: string): string => {
-    const url = new URL(superuserUrl);
+  const targetUrl = targetPostgresUrl ?? postgresUrl;
+  await runStatements(targetUrl, [
+    `create role ${piano} login createdb password '${pianoPassword}'`,
+    `create database ${piano} owner ${piano} template template0`,
+  ]);
+  await runStatements(postgresUrl, [`create database ${countdown} template template0`]);
+  const logins = await createLogins(postgresUrl, { apiPassword, workerPassword, suffix });
+  const at = (database: string, user?: string, password?: string, server = postgresUrl): string => {
+    const url = new URL(server);
     url.pathname = `/${database}`;
     if (user !== undefined && password !== undefined) Object.assign(url, { username: user, password });
     return url.href;
@@ -201,12 +227,30 @@ async function makeDatabases(superuserUrl: string): Promise<Databases> {
       api: at(countdown, logins.api, apiPassword),
       worker: at(countdown, logins.worker, workerPassword),
     },
-    piano: { url: at(piano, piano, pianoPassword), user: piano, password: pianoPassword },
+    piano: { url: at(piano, piano, pianoPassword, targetUrl), user: piano, password: pianoPassword },
   };
 }
 
+async function runStatements(connectionString: string, statements: readonly string[]): Promise<void> {
+  const client = new Client({ connectionString });
+  await client.connect();
+  try {
+    for (const statement of statements) await client.query(statement);
+  } finally {
+    await client.end();
+  }
+}
+
 type Start = (name: string, args: string[], env: Record<string, string>) => Promise<Child>;
-type App = { url: string; adminToken: string; sqlite: string; ledger: string; process: Child; writer: Child };
+type App = {
+  url: string;
+  adminToken: string;
+  sqlite: string;
+  ledger: string;
+  process: Child;
+  writer: Child;
+  start: () => Promise<Child>;
+};
 
 /** The application on SQLite with its data, and the writer; ready when the first write was acknowledged. */
 async function startApp(part: { options: StartStack; postgresUrl: string; start: Start }): Promise<App> {
@@ -214,12 +258,15 @@ async function startApp(part: { options: StartStack; postgresUrl: string; start:
   const [sqlite, ledger, adminToken] = [join(folder, 'app.db'), join(folder, 'ledger.jsonl'), secret()];
   const counts = generate({ file: sqlite, ...(rows === undefined ? {} : { rows }) });
   const total = counts.users + counts.songs + counts.sessions;
-  const app = await part.start('app', ['examples/piano-keys/app.ts'], {
-    PIANO_SQLITE: sqlite,
-    PIANO_POSTGRES_URL: part.postgresUrl,
-    PIANO_STATE: join(folder, 'mode.json'),
-    PIANO_ADMIN_TOKEN: adminToken,
-  });
+  const start = (): Promise<Child> =>
+    part.start('app', ['examples/piano-keys/app.ts'], {
+      PIANO_SQLITE: sqlite,
+      PIANO_POSTGRES_URL: part.postgresUrl,
+      PIANO_STATE: join(folder, 'mode.json'),
+      PIANO_ADMIN_TOKEN: adminToken,
+      ...part.options.app?.variables,
+    });
+  const app = await start();
   const url = await listeningUrl(app, 'piano-keys: listening');
   progress(`app ${url}, ${total.toLocaleString('en-US')} rows in SQLite`);
   await writeFile(ledger, '');
@@ -233,7 +280,7 @@ async function startApp(part: { options: StartStack; postgresUrl: string; start:
     check: async () => (await acknowledged(ledger)) > 0 || undefined,
   });
   progress('writer');
-  return { url, adminToken, sqlite, ledger, process: app, writer };
+  return { url, adminToken, sqlite, ledger, process: app, writer, start };
 }
 
 /** Writes that the application has acknowledged so far. */

@@ -35,8 +35,14 @@ export type Temporal = {
   /** `host:port` of the gRPC front end. */
   address: string;
   /** Undefined where TEMPORAL_ADDRESS names a server that somebody else runs. */
-  pid: number | undefined;
+  readonly pid: number | undefined;
   logFile: string | undefined;
+  /** Signals the server, for tests that freeze it. Does nothing to a server that TEMPORAL_ADDRESS names. */
+  signal(signal: NodeJS.Signals): void;
+  /** Ends the server at once, as a crash does; its data stay. Throws for a server that TEMPORAL_ADDRESS names. */
+  crash(): Promise<void>;
+  /** Starts a server that crashed again, on its port and with its data. */
+  startAgain(): Promise<void>;
   stop(): Promise<void>;
 };
 
@@ -45,26 +51,32 @@ export type StartTemporal = {
   folder: string;
   /** Progress of a build, a line at a time. */
   log?: (line: string) => void;
+  /** Starts a server even if TEMPORAL_ADDRESS names one, for tests that kill it; default false. */
+  own?: boolean;
 };
 
 /** Starts a server, or connects to the one that TEMPORAL_ADDRESS names. Throws with the end of its log. */
-export async function startTemporal({ folder, log = () => {} }: StartTemporal): Promise<Temporal> {
-  const address = process.env['TEMPORAL_ADDRESS'];
-  if (address !== undefined && address !== '') return foreign(address);
+export async function startTemporal({
+  folder,
+  log = () => {},
+  own = false,
+}: StartTemporal): Promise<Temporal> {
+  const given = own ? undefined : process.env['TEMPORAL_ADDRESS'];
+  if (given !== undefined && given !== '') return foreign(given);
+  const namespace = own ? 'default' : namespaceOfShell();
   await mkdir(folder, { recursive: true });
   const command = await findTemporal(log);
   const logFile = join(folder, 'temporal.log');
   for (let attempt = 1; ; attempt += 1) {
     const port = await freePort();
-    const child = await startServer({ command, folder, port, logFile });
+    const address = `127.0.0.1:${port}`;
+    const start = async (): Promise<Child> => {
+      const child = await startServer({ command, folder, port, logFile });
+      await untilReady(child, { timeoutMs: READY_MS, check: () => answers(address, namespace) });
+      return child;
+    };
     try {
-      await untilReady(child, { timeoutMs: READY_MS, check: () => answers(`127.0.0.1:${port}`) });
-      return {
-        address: `127.0.0.1:${port}`,
-        pid: child.pid,
-        logFile,
-        stop: async () => void (await child.stop()),
-      };
+      return serverOf({ address, logFile, child: await start(), start });
     } catch (error) {
       const text = await readFile(logFile, 'utf8').catch(() => '');
       if (attempt === PORT_TRIES || !/address already in use|can't set free port|port .* in use/i.test(text))
@@ -73,16 +85,58 @@ export async function startTemporal({ folder, log = () => {} }: StartTemporal): 
   }
 }
 
+function serverOf(part: {
+  address: string;
+  logFile: string;
+  child: Child;
+  start: () => Promise<Child>;
+}): Temporal {
+  let { child } = part;
+  return {
+    address: part.address,
+    get pid() {
+      return child.pid;
+    },
+    logFile: part.logFile,
+    signal: (signal) => child.signal(signal),
+    async crash() {
+      child.signal('SIGKILL');
+      await child.exited;
+    },
+    async startAgain() {
+      child = await part.start();
+    },
+    stop: async () => void (await child.stop()),
+  };
+}
+
+function namespaceOfShell(): string {
+  return process.env['TEMPORAL_NAMESPACE'] ?? 'default';
+}
+
 async function foreign(address: string): Promise<Temporal> {
   try {
-    await answers(address);
+    await answers(address, namespaceOfShell());
   } catch (cause) {
     throw new Error(
       `TEMPORAL_ADDRESS names ${address}, where no Temporal server answered; start it, or unset TEMPORAL_ADDRESS to use the embedded one.`,
       { cause },
     );
   }
-  return { address, pid: undefined, logFile: undefined, stop: async () => {} };
+  const refuse = async (): Promise<never> => {
+    throw new Error(
+      `TEMPORAL_ADDRESS names ${address}, which this process did not start and cannot restart.`,
+    );
+  };
+  return {
+    address,
+    pid: undefined,
+    logFile: undefined,
+    signal: () => {},
+    crash: refuse,
+    startAgain: refuse,
+    stop: async () => {},
+  };
 }
 
 function startServer(part: {
@@ -114,10 +168,9 @@ function startServer(part: {
 }
 
 /** A real call: the port is open before the namespace is there. */
-async function answers(address: string): Promise<true> {
+async function answers(address: string, namespace: string): Promise<true> {
   const connection = await Connection.connect({ address, connectTimeout: '5s' });
   try {
-    const namespace = process.env['TEMPORAL_NAMESPACE'] ?? 'default';
     await connection.withDeadline(Date.now() + 5_000, () =>
       connection.workflowService.describeNamespace({ namespace }),
     );

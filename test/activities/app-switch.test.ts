@@ -118,6 +118,7 @@ test.each([
     'redirects are not followed',
   ],
   [{ status: 503 }, 'Unreachable', 'answered 503 when reading it'],
+  [{ status: 429 }, 'Unreachable', 'answered 429 when reading it'],
   [{ status: 200, body: '{"value":"old"}' }, 'PreconditionFailed', 'without an ETag'],
   [{ status: 200, headers: { etag: '"1"' }, body: 'hello' }, 'PreconditionFailed', 'something other than'],
   [
@@ -131,6 +132,7 @@ test.each([
   const failure = await failureOf(appSwitch.read.run({ switch: 'mode', to: 'new' }, contextOf(server)));
   expect(failure.type).toBe(type);
   expect(failure.message).toContain(part);
+  if (type === 'Unreachable') expect(failure.message).toContain(` at ${new URL(server.target.url).host} `);
 });
 
 test('a switch that is not there is unreachable', async () => {
@@ -138,7 +140,8 @@ test('a switch that is not there is unreachable', async () => {
   await server[Symbol.asyncDispose]();
   const failure = await failureOf(appSwitch.read.run({ switch: 'mode', to: 'new' }, contextOf(server)));
   expect(failure.type).toBe('Unreachable');
-  expect(failure.message).toContain('ECONNREFUSED');
+  const { host } = new URL(server.target.url);
+  expect(failure.message).toMatch(new RegExp(`^Switch 'mode' at ${host} gave no answer \\(.*ECONNREFUSED`));
 });
 
 test('a switch that is busy for a moment is asked again', async () => {

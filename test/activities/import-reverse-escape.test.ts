@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { beforeQuery } from '../support/before-query.ts';
 import type { ImportWorld } from '../support/import-world.ts';
-import { THREE_ROWS, released, rowsOf, takeBack, waitForRow } from '../support/reverse-world.ts';
+import { EXISTING, THREE_ROWS, released, rowsOf, takeBack, waitForRow } from '../support/reverse-world.ts';
 
 describe('statements', () => {
   const CASES: [string, string, unknown[][]][] = [
@@ -128,8 +128,6 @@ describe('statements', () => {
     expect(rowsOf(world).at(-1)).toEqual([12, 'n']);
   });
 });
-
-const EXISTING = { target: 'CREATE TABLE t (id bigint PRIMARY KEY, v text UNIQUE)', skip: ['counter t.id'] };
 
 describe('what the source has no place for', () => {
   test('is named by inspect, unless the step leaves it behind', async () => {

@@ -4,6 +4,7 @@ import { inTransaction, withPostgres } from '../../activities/lib/postgres.ts';
 import type { PostgresTarget } from '../../procedures/environment.ts';
 import { failureOf, makePhaseContext, postgresTarget } from '../support/phase-context.ts';
 import { makeDatabase } from '../support/postgres.ts';
+import { makeTcpProxy } from '../support/tcp-proxy.ts';
 
 async function makeWorld(change: Partial<PostgresTarget> = {}, password?: string) {
   const database = await makeDatabase();
@@ -35,10 +36,49 @@ test('a server that is not there is unreachable', async () => {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address = server.address();
   await new Promise((resolve) => server.close(resolve));
-  await using world = await makeWorld({ port: typeof address === 'object' ? (address?.port ?? 1) : 1 });
+  const port = typeof address === 'object' ? (address?.port ?? 1) : 1;
+  await using world = await makeWorld({ port });
   const failure = await failureOf(withPostgres('db', world.context, async () => undefined));
   expect(failure.type).toBe('Unreachable');
-  expect(failure.message).toContain("PostgreSQL 'db' cannot be reached (connect ECONNREFUSED");
+  expect(failure.message).toContain(
+    `PostgreSQL 'db' at 127.0.0.1:${port} cannot be reached (connect ECONNREFUSED`,
+  );
+});
+
+test('a connection that is cut under a statement is unreachable, and its address is named without the password', async () => {
+  await using world = await makeWorld();
+  const { host, port } = world.context.target('db', 'postgres');
+  await using proxy = await makeTcpProxy(`${host}:${port}`);
+  await using cut = await makeWorld({ host: '127.0.0.1', port: proxy.port });
+  const failure = await failureOf(
+    withPostgres('db', cut.context, async (connection) => {
+      const sleeping = connection.query('SELECT pg_sleep(600)');
+      proxy.cut();
+      await sleeping;
+    }),
+  );
+  expect(failure.type).toBe('Unreachable');
+  expect(failure.message).toMatch(
+    new RegExp(`^PostgreSQL 'db' at ${proxy.address} cannot be reached \\(.+\\)`),
+  );
+});
+
+test('an error of our own work is not the fault of the server, and stays as it is', async () => {
+  await using world = await makeWorld();
+  const own = withPostgres('db', world.context, async () => {
+    throw new Error('a bug of ours');
+  });
+  await expect(own).rejects.toThrow(/^a bug of ours$/);
+});
+
+test('a server that asks for a password that was not given refuses the connection', async () => {
+  await using world = await makeWorld();
+  const { password: _, ...target } = world.context.target('db', 'postgres');
+  const context = makePhaseContext({ targets: { db: target } });
+  expect(await failureOf(withPostgres('db', context, async () => undefined))).toMatchObject({
+    type: 'PreconditionFailed',
+    message: expect.stringMatching(/^PostgreSQL 'db' at 127\.0\.0\.1:\d+ refused the connection \(/),
+  });
 });
 
 test('a wrong password, an unknown database and a server without TLS are named, and are no reason to try again', async () => {
@@ -80,6 +120,7 @@ test('a session that the server ended is unreachable, and may be tried again', a
     }),
   );
   expect(failure.type).toBe('Unreachable');
+  expect(failure.message).toMatch(/^PostgreSQL 'db' at 127\.0\.0\.1:\d+ ended the work \(.*57P01\)/);
 });
 
 test('a transaction that throws leaves nothing, and the session can go on', async () => {

@@ -150,6 +150,11 @@ describe('decisions on a run', () => {
     expect(await say('dana', 'retry', { phase: 'one/a' })).toEqual([409, 'NotHeld']);
     expect(await say('dana', 'skip', { phase: 'one/a' })).toEqual([409, 'NotHeld']);
     expect(await say('zoe', 'resolve', { phase: 'one/a', retry: true })).toEqual([409, 'NothingToResolve']);
+    expect(await say('zoe', 'resolve', { retry: true })).toEqual([409, 'NothingToResolve']);
+    expect(await say('zoe', 'resolve', { done: true, evidence: 'all of it was undone' })).toEqual([
+      422,
+      'BodyInvalid',
+    ]);
     await api.ok('dana', `/v1/runs/${run}/abort`, { body: {} });
     expect((await until(run, ({ endedAt }) => endedAt !== null)).state).toBe('stopped');
   });

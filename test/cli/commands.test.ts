@@ -357,6 +357,9 @@ describe('what is refused', () => {
       ['show', '1', '--wat'],
       ['runs', '-o', 'xml'],
       ['resolve', '1', 'a'],
+      ['resolve', '1'],
+      ['resolve', '1', '--done', '--evidence', 'all of it was undone'],
+      ['resolve', '1', '--params', 'file.json'],
       ['run', 'hold', '--env', 'lab'],
     ]) {
       expect((await say('dana', ...args)).code, args.join(' ')).toBe(2);

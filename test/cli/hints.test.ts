@@ -142,6 +142,8 @@ describe('a hint', () => {
   });
 });
 
+const failed = (from: number) => ({ from, state: 'undo-failed' as const });
+
 describe('the desk of a stuck run', () => {
   test('has two ways out, each a command of its own; what a person undoes has one', () => {
     expect(typedAt(stuck)).toEqual([
@@ -151,6 +153,17 @@ describe('the desk of a stuck run', () => {
     const byHand = { from: 542, state: 'undoing' as const, waitingFor: 'a person: resolve' };
     expect(typedAt(makeRun({ 'database/copy': byHand }, { state: 'stuck' }))).toEqual([
       "Resolve  countdown resolve 41 database/copy --done --evidence 'text'",
+    ]);
+  });
+
+  test('with several undos names the one that is undone first, and one command that retries all of them', () => {
+    const run = makeRun(
+      { 'database/hold-writes': failed(541), 'database/copy': failed(542), 'database/switch': failed(560) },
+      { state: 'stuck' },
+    );
+    expect(typedAt(run)).toEqual([
+      'Retry all  countdown resolve 41 --retry',
+      "By hand  countdown resolve 41 database/switch --done --evidence 'text'",
     ]);
   });
 });

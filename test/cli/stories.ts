@@ -195,6 +195,24 @@ export const unwinding = makeRun(
   },
 );
 
+/** An attempt of the undo lost its connection, and Temporal starts the next one in a moment. */
+export const retrying: RunDetailWire = {
+  ...unwinding,
+  phases: unwinding.phases.map((one) =>
+    one.phase === 'database/copy'
+      ? {
+          ...one,
+          summary:
+            "Attempt 2 of 5 failed and is tried again: PostgreSQL 'app-postgres' at db-1:5432 cannot be reached",
+          error: {
+            type: 'Unreachable',
+            message: "PostgreSQL 'app-postgres' at db-1:5432 cannot be reached",
+          },
+        }
+      : one,
+  ),
+};
+
 const decisions = [
   {
     kind: 'approve',

@@ -160,6 +160,15 @@ describe('first-launch', () => {
           const back = undone.find(({ phase }) => phase === 'database/release-writes');
           // While it was watched people wrote, and all of that came back.
           if (failAt === 'watch') expect(back?.body['summary']).toMatch(/^[1-9][\d,]* rows? carried back/);
+          const left = undone.map(
+            ({ body }) => (body['output'] as Record<string, unknown>)?.['returnedDigest'],
+          );
+          if (back !== undefined) {
+            // Release, switch and copy agree on what came back; hold-writes needs it last, and clears the target.
+            expect(left).toEqual([left[0], left[0], left[0], undefined]);
+            expect(left[0]).toMatch(/^[0-9a-f]{64}$/);
+            expect(await askTarget(own.stack, 'select kind, item from countdown.kept')).toEqual([]);
+          }
         }),
       TEST_MS,
     );
@@ -275,13 +284,16 @@ describe('first-launch', () => {
     TEST_MS,
   );
 
-  test(
-    'goes on as if nothing had happened after its journal was away for two seconds',
-    () =>
+  test.each([
+    ['watch', { watchMs: 2_000 }],
+    ['database/copy', { chunkRows: 5 }],
+  ])(
+    "goes on as if nothing had happened after Countdown's own database was away for two seconds in %s",
+    (name, pace) =>
       withWorld(async (own) => {
-        const run = await own.start({ pace: { watchMs: 2_000 } });
-        await own.until(run, (now) => isRunning(now, 'watch'));
-        // What the watch found must be written down while nobody takes it.
+        const run = await own.start({ pace });
+        await own.until(run, (now) => isRunning(now, name));
+        // What the phase came to must be written down while nothing takes it.
         const journal = await cutJournal(own.stack, { leastMs: 2_000 });
         await journal.missed();
         await journal.mend();
@@ -289,7 +301,7 @@ describe('first-launch', () => {
         expect(ended).toMatchObject({ state: 'succeeded', verdict: 'pass' });
         expect(ended.phases.map(({ phase, state }) => `${phase} ${state}`)).toEqual(ALL_DONE);
         const { rows } = await intactEvidence(own.client(), run);
-        const outcomes = rows.filter(({ kind, phase }) => kind === 'outcome' && phase === 'watch');
+        const outcomes = rows.filter(({ kind, phase }) => kind === 'outcome' && phase === name);
         expect(outcomes).toHaveLength(1);
         await expectWrites(own);
         await own.reset();

@@ -181,6 +181,20 @@ describe('a story', () => {
           summary: '',
           error: { type: 'X', message: 'it <broke>' },
         }),
+        ...[1, 2].map((attempt) =>
+          row(
+            6,
+            'outcome',
+            {
+              result: 'failed',
+              verdict: 'error',
+              summary: `Attempt ${attempt} of 3 failed and is tried again: refused`,
+              error: { type: 'Unreachable', message: 'refused' },
+              again: true,
+            },
+            { phase: 'one/b', direction: 'undo', try: 2, attempt },
+          ),
+        ),
         row(7, 'decision', {
           kind: 'pause',
           person: 'dana',
@@ -198,6 +212,8 @@ describe('a story', () => {
     expect(told.map(({ text, place }) => [text, place])).toEqual([
       ['✓ one/a done pass: 6 of 6 checks', 'thread'],
       ['? one/a broke off error: it &lt;broke&gt;', 'thread'],
+      // Of many attempts people are told the first.
+      ['↻ undo of one/b: Attempt 1 of 3 failed and is tried again: refused', 'thread'],
       ['<@U0DANA> paused the run (cli, 01:05 UTC): "checking disk"', 'thread'],
       ['↶ run 41 unwinding. one/a broke', 'both'],
       ['↺ one/a undone', 'thread'],

@@ -13,6 +13,42 @@ const all = { after: 0, limit: 1_000 };
 /** Each test has a run of its own, over a target of its own. */
 const run = (name: string): Promise<number> => newRun(store, planOver(name));
 
+const shellRow = (key: string, state = 'pending') => ({
+  key,
+  kind: 'phase' as const,
+  phase: 'move/inspect',
+  state,
+  body: {},
+});
+
+describe('a workflow that was closed and opened again', () => {
+  test('speaks alone: rows of the closed one that were on their way are refused', async () => {
+    const { worker, api } = store;
+    const id = await run('reopened');
+    await worker.record(id, [shellRow('first/row/1')]);
+    const reopen = { key: 'second/reopen', kind: 'run' as const, state: 'unwinding', body: {} };
+    await worker.record(id, [reopen]);
+    const before = await api.journal(id, all);
+    await expect(worker.record(id, [shellRow('first/row/2')])).rejects.toMatchObject({
+      name: 'FenceLost',
+      refused: 'Superseded',
+    });
+    // Not even what it had recorded already is confirmed to it.
+    await expect(worker.record(id, [shellRow('first/row/1')])).rejects.toMatchObject({
+      refused: 'Superseded',
+    });
+    expect(await api.journal(id, all)).toEqual(before);
+    await worker.record(id, [shellRow('second/row/1')]);
+    // A third one takes over from the second.
+    await worker.record(id, [{ ...reopen, key: 'third/reopen' }]);
+    await expect(worker.record(id, [shellRow('second/row/2')])).rejects.toMatchObject({
+      refused: 'Superseded',
+    });
+    await worker.record(id, [shellRow('third/row/1')]);
+    expect(verifyChain(await api.journal(id, all))).toMatchObject({ intact: true });
+  });
+});
+
 describe('the chain', () => {
   test('begins with the row that says who asked for what', async () => {
     const id = await run('begin');
@@ -58,16 +94,17 @@ describe('the chain', () => {
       state: 'pending',
       body: { n },
     }));
-    const prints = Array.from({ length: 50 }, (_, n) =>
-      intentRow(id, { phase: '@thing', direction: 'before', try: 1, attempt: n + 1 }),
+    const prints = Array.from({ length: 50 }, () =>
+      intentRow(id, { phase: '@thing', direction: 'before', try: 1, attempt: 1 }),
     );
     await Promise.all([
       ...rows.map((row) => worker.record(id, [row])),
       ...prints.map((row) => worker.intent(row)),
     ]);
     const written = await api.journal(id, all);
-    expect(written.map(({ seq }) => seq)).toEqual(Array.from({ length: 101 }, (_, n) => n + 1));
-    expect(verifyChain(written)).toMatchObject({ intact: true, head: { seq: 101 } });
+    // Each fingerprint but the first also writes the end of the one before it.
+    expect(written.map(({ seq }) => seq)).toEqual(Array.from({ length: 150 }, (_, n) => n + 1));
+    expect(verifyChain(written)).toMatchObject({ intact: true, head: { seq: 150 } });
   });
 
   test.each([
@@ -130,7 +167,8 @@ describe('an intent', () => {
     const { epoch } = (await store.worker.loadRun(id)) ?? {};
     expect(epoch).toBeGreaterThan(0);
     expect(await store.worker.intent(intentRow(id))).toEqual({ seq: 2, epoch, outputs: {} });
-    expect(await store.worker.intent(intentRow(id, { attempt: 2 }))).toEqual({ seq: 3, epoch, outputs: {} });
+    // Row 3 is the end of the first attempt.
+    expect(await store.worker.intent(intentRow(id, { attempt: 2 }))).toEqual({ seq: 4, epoch, outputs: {} });
   });
 
   test('of a try that ended is answered with the stored outcome, and no row is written', async () => {

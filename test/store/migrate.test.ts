@@ -75,12 +75,12 @@ describe('migrate', () => {
     const first = join(folder.path, '0001-tables.sql');
     const migrations = await readMigrations();
     await writeFile(
-      join(folder.path, `000${migrations.length + 1}-more.sql`),
+      join(folder.path, `${String(migrations.length + 1).padStart(4, '0')}-more.sql`),
       'create table countdown.more ()',
     );
     await migrate(database.url, { folder: folder.path });
     await expect(migrate(database.url)).rejects.toThrow(
-      `The database is at version ${migrations.length + 1} (000${migrations.length + 1}-more.sql), and this code knows ${migrations.length}. Start the newer release.`,
+      `The database is at version ${migrations.length + 1} (${String(migrations.length + 1).padStart(4, '0')}-more.sql), and this code knows ${migrations.length}. Start the newer release.`,
     );
     await expect(waitForVersion(database.url, { timeoutMs: 10_000 })).rejects.toThrow(
       'Start the newer release.',
@@ -99,10 +99,10 @@ describe('migrate', () => {
     await using database = await makeDatabase();
     await using folder = await folderOfMigrations();
     const { length } = await readMigrations();
-    const bad = join(folder.path, `000${length + 1}-bad.sql`);
+    const bad = join(folder.path, `${String(length + 1).padStart(4, '0')}-bad.sql`);
     await writeFile(bad, 'create table countdown.half (); select 1 / 0');
     await expect(migrate(database.url, { folder: folder.path })).rejects.toThrow(
-      `Migration 000${length + 1}-bad.sql failed, and nothing of it was kept: division by zero`,
+      `Migration ${String(length + 1).padStart(4, '0')}-bad.sql failed, and nothing of it was kept: division by zero`,
     );
     expect(await query(database.url, `select to_regclass('countdown.half') as half`)).toEqual([
       { half: null },

@@ -273,6 +273,28 @@ test('outputs are those of the last good outcome, or of the probe that found it 
   expect(await outputsOf(store, run)).toEqual({ 'move/inspect': { rows: 2 } });
 });
 
+test('an undone phase hands out what its undo gave, as long as nothing was said of it since', async () => {
+  const run = await newRun(store, planOver('undo outputs'));
+  await perform(store, intentRow(run), { output: { rows: 1 } });
+  const hold = intentRow(run, { phase: 'move/hold' });
+  await perform(store, hold, { output: { heldAt: 'a' } });
+  const failed = { result: 'failed', verdict: 'error', state: null } as const;
+  await perform(store, { ...hold, direction: 'undo', try: 2 }, { ...failed, output: { digest: 'wrong' } });
+  expect((await outputsOf(store, run))['move/hold']).toEqual({ heldAt: 'a' });
+  await perform(store, { ...hold, direction: 'undo', try: 3 }, { output: { digest: 'NUL \u0000' } });
+  const handed = { 'move/inspect': { rows: 1 }, 'move/hold': { digest: 'NUL \u0000' } };
+  expect(await outputsOf(store, run)).toEqual(handed);
+  await store.owner.query('select countdown.rebuild($1)', [run]);
+  expect(await store.worker.intent(intentRow(run, { phase: 'move/copy', direction: 'undo' }))).toMatchObject({
+    outputs: handed,
+  });
+  // Another round forwards, and a row that takes the phase back by hand.
+  await perform(store, { ...hold, try: 4 }, { output: { heldAt: 'b' } });
+  expect((await outputsOf(store, run))['move/hold']).toEqual({ heldAt: 'b' });
+  await tell(run, { kind: 'phase', phase: 'move/hold', state: 'undone', body: { summary: 'by hand' } });
+  expect(await outputsOf(store, run)).toEqual({ 'move/inspect': { rows: 1 } });
+});
+
 test('progress is the latest, of the attempt in hand, and in no journal', async () => {
   const run = await newRun(store, planOver('progress'));
   const at = { run, phase: 'move/inspect' };
@@ -286,7 +308,8 @@ test('progress is the latest, of the attempt in hand, and in no journal', async 
   });
   seqOf(await store.worker.intent(intentRow(run, { try: 2 })));
   expect((await phaseOf(run, 'move/inspect'))?.progress).toBeNull();
-  expect((await store.api.run(run))?.head.seq).toBe(3);
+  // Row 1, two intents, and between them the end of the first.
+  expect((await store.api.run(run))?.head.seq).toBe(4);
 });
 
 /** All of the read model, as the tables hold it. */

@@ -47,6 +47,7 @@ describe('the worker', () => {
     `update countdown.decisions set answered_at = now()`,
     `select countdown.append(1, 'asked', null, null, null, null, null, null, '{}')`,
     `select countdown.rebuild(1)`,
+    `select countdown.close_lost(1, 'move/inspect', 'run', 1, 1)`,
     `create table countdown.mine ()`,
     `select nextval('countdown.epochs')`,
   ])('may not: %s', async (sql) => {
@@ -64,6 +65,7 @@ describe('the API', () => {
   test.each([
     `select countdown.append(1, 'intent', 'move/inspect', 'run', 1, 1, null, null, '{}')`,
     `select countdown.append(1, 'outcome', 'move/inspect', 'run', 1, 1, null, 2, '{}')`,
+    `select countdown.append_intent(1, 'move/inspect', 'run', 1, 1, '{}')`,
     `select countdown.append(1, 'asked', null, null, null, null, null, null, '{}')`,
     `select countdown.append_all(1, '{k}', '{run}', '{null}', '{"{}"}')`,
     `select countdown.append_beside('test', 'asked', 'x', '{}')`,
@@ -143,6 +145,7 @@ test('functions that run with the rights of the owner have a fixed search path a
       'append',
       'append_all',
       'append_beside',
+      'append_intent',
       'create_run',
       'refuse_decision',
       'say_ready',

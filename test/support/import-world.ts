@@ -24,7 +24,7 @@ export type ImportWorld = AsyncDisposable & {
   switchServer: SwitchServer;
   /** What the step says. */
   params: ImportParams;
-  /** Outputs of phases that ran, as the interceptor would load them. */
+  /** Outputs of phases that ran or were undone, as the interceptor would load them. */
   outputs: Record<string, Record<string, Json>>;
   /** A context of this world, with the next fence. */
   context(options?: Partial<TestContextOptions>): TestContext;
@@ -99,7 +99,10 @@ export async function makeImportWorld(
     async undo(phase, context = world.context()) {
       const { undo } = databaseImport[phase];
       if (undo === undefined) throw new Error(`Phase ${phase} has no undo.`);
-      return await undo(params, context);
+      const result = await undo(params, context);
+      if (result.output === undefined) delete outputs[`${params.step}/${phase}`];
+      else outputs[`${params.step}/${phase}`] = result.output;
+      return result;
     },
     print: () => fingerprint.postgres({ target: 'dst' }, world.context()),
     async ask(sql) {

@@ -11,27 +11,33 @@ export type CutJournal = {
 };
 
 export async function cutJournal(stack: Stack, { leastMs }: { leastMs: number }): Promise<CutJournal> {
-  const name = new URL(stack.databaseUrl).pathname.slice(1);
   const { logFile } = stack.processes.worker();
   const told = (await readFile(logFile, 'utf8')).length;
   const since = Date.now();
-  await besides(stack, [
-    `alter database ${name} with allow_connections false`,
-    `select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '${name}'`,
-  ]);
+  const cut = await cutDatabase(stack.databaseUrl);
   return {
     missed: () =>
       eventually(async () => {
         const log = (await readFile(logFile, 'utf8')).slice(told);
         return log.includes('journal: unreachable') && Date.now() - since >= leastMs;
       }, 'the worker misses its journal'),
-    mend: () => besides(stack, [`alter database ${name} with allow_connections true`]),
+    mend: () => cut.mend(),
   };
 }
 
+/** Ends every session of the database that a superuser's URL names, and lets no new one in until `mend`. */
+export async function cutDatabase(ownerUrl: string): Promise<{ mend(): Promise<void> }> {
+  const name = new URL(ownerUrl).pathname.slice(1);
+  await besides(ownerUrl, [
+    `alter database ${name} with allow_connections false`,
+    `select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '${name}'`,
+  ]);
+  return { mend: () => besides(ownerUrl, [`alter database ${name} with allow_connections true`]) };
+}
+
 /** Statements as the superuser from another database of the same server. */
-async function besides(stack: Stack, statements: string[]): Promise<void> {
-  const url = new URL(stack.databaseUrl);
+async function besides(ownerUrl: string, statements: string[]): Promise<void> {
+  const url = new URL(ownerUrl);
   url.pathname = '/postgres';
   const client = new Client({ connectionString: url.href });
   await client.connect();

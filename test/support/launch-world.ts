@@ -209,7 +209,7 @@ export function hasEnded(run: RunDetailWire): boolean {
 }
 
 /** The shipped runbook, quicker. Throws where its text has changed so that it cannot be. */
-async function runbookText({ watchMs = 1_000, chunkRows = 100 }: Pace = {}): Promise<string> {
+export async function runbookText({ watchMs = 1_000, chunkRows = 100 }: Pace = {}): Promise<string> {
   const shipped = await readFile(join(ROOT, 'runbooks/first-launch.yaml'), 'utf8');
   return replaced(
     replaced(shipped, 'for: 15s, every: 1s', `for: ${Math.ceil(watchMs / 1_000)}s, every: 200ms`),

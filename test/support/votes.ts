@@ -195,6 +195,7 @@ export class Book {
   private readonly steering = new Set<string>();
   private inspectedAt = START;
   private isInspected = true;
+  private quorumAt: number | null = null;
   private dueAt = START + EXPIRES_MS;
   private pausedAt: number | null = null;
   private readonly asks: Asks;
@@ -226,7 +227,10 @@ export class Book {
 
   asked(evidence: string, now: number): void {
     if (this.stands !== 'not asked' && this.stands !== 'asking again') return;
-    if (this.seen.length > 0 && this.seen.at(-1) !== evidence) this.votes.clear();
+    if (this.seen.length > 0 && this.seen.at(-1) !== evidence) {
+      this.votes.clear();
+      this.quorumAt = null;
+    }
     if (this.seen.at(-1) !== evidence) this.seen.push(evidence);
     this.stands = 'open';
     this.count(now);
@@ -240,6 +244,7 @@ export class Book {
     if (kind === 'pause' && this.pausedAt !== null) return 'AlreadyPaused';
     this.steering.add(id);
     this.steered.add(person);
+    this.quorumAt = null;
     if (this.stands === 'open') this.votes.delete(person);
     if (kind === 'pause') this.pausedAt = now;
     else {
@@ -287,7 +292,9 @@ export class Book {
 
   private count(now: number): void {
     if (this.stands !== 'open' || this.pausedAt !== null || !this.isQuorum([...this.votes.keys()])) return;
-    this.isInspected = now - this.inspectedAt <= FRESH_MS;
+    // What was inspected after the quorum stood is not inspected again for it, however long that took.
+    this.quorumAt ??= now;
+    this.isInspected = this.quorumAt - this.inspectedAt <= FRESH_MS;
     this.stands = this.isInspected ? 'granted' : 'inspecting';
   }
 

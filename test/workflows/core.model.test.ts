@@ -574,7 +574,10 @@ class Model {
     if (
       this.state.run === 'stuck' &&
       first !== undefined &&
-      (this.say('resolve', first.subject, 'eve', null) || this.say('resolve', first.subject, 'eve', null))
+      // Trying again is no help for a target that differs, so the whole desk is tried again once.
+      ((!this.resolvedWhole && this.say('resolve', null, 'eve', null)) ||
+        this.say('resolve', first.subject, 'eve', null) ||
+        this.say('resolve', first.subject, 'eve', null))
     )
       return;
     expect(due, `nobody can help, and nothing is due: ${JSON.stringify(this.state)}`).not.toBeNull();
@@ -645,7 +648,7 @@ describe('the core under a random world', () => {
     }
   };
 
-  it(`keeps its laws and always ends (${SEEDS} seeds)`, { timeout: 600_000 }, () => {
+  it(`keeps its laws and always ends (${SEEDS} seeds)`, { timeout: DEEP ? 3_600_000 : 300_000 }, () => {
     fc.assert(
       fc.property(
         planArbitrary,

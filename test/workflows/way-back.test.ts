@@ -135,19 +135,20 @@ describe('a difference that a person accepts', () => {
   });
 });
 
-describe('a desk with several undos', () => {
-  async function stuckTwice(isShut: () => boolean): Promise<EngineRun> {
-    const { world } = engine;
-    world.scripts.set('check/run', red);
-    for (const phase of ['one', 'two'])
-      world.scripts.set(`${phase}/undo`, async () =>
-        isShut() ? refuse('UndoFailed', 'the door is shut') : undefined,
-      );
-    const run = await engine.start(plan);
-    await run.until((now) => now.state === 'stuck');
-    return run;
-  }
+/** A run that is stuck with two undos, as long as they are shut. */
+async function stuckTwice(isShut: () => boolean): Promise<EngineRun> {
+  const { world } = engine;
+  world.scripts.set('check/run', red);
+  for (const phase of ['one', 'two'])
+    world.scripts.set(`${phase}/undo`, async () =>
+      isShut() ? refuse('UndoFailed', 'the door is shut') : undefined,
+    );
+  const run = await engine.start(plan);
+  await run.until((now) => now.state === 'stuck');
+  return run;
+}
 
+describe('a desk with several undos', () => {
   it('names them in the order of undoing', async () => {
     let isShut = true;
     const run = await stuckTwice(() => isShut);

@@ -212,7 +212,7 @@ async function dropFunctions(connection: Connection, owner: Owner): Promise<void
 /** What is known of the rows written since the release. */
 export async function captureState(connection: Connection, owner: Owner): Promise<CaptureState> {
   if ((await readKept(connection, owner, RETURNED)).length > 0) return 'returned';
-  return (await readKept(connection, owner, CAPTURE)).length > 0 ? 'open' : 'none';
+  return (await isCapturing(connection, owner)) ? 'open' : 'none';
 }
 
 /** The mapping as it was when writes were let in. */
@@ -275,6 +275,11 @@ export async function forgetCapture(
   ]);
   await forget(connection, owner, returned === 'keep' ? [CAPTURE] : [CAPTURE, RETURNED]);
   return triggers;
+}
+
+/** Whether writes are still watched. Not any more once the undo of `copy` has taken the tables back. */
+export async function isCapturing(connection: Connection, owner: Owner): Promise<boolean> {
+  return (await readKept(connection, owner, CAPTURE)).length > 0;
 }
 
 /** Within a transaction: what the source held once all was carried back counts no more. */

@@ -32,7 +32,7 @@ export async function prepareExisting(
 ): Promise<void> {
   if (await isPrepared(connection, owner)) return;
   await fenced(connection, context, async () => {
-    await forget(connection, owner, [EMPTIED]);
+    await forgetEmptied(connection, owner);
     for (const table of mapping.tables) {
       const on = placeOf(table);
       await connection.query(`LOCK TABLE ${on} IN SHARE ROW EXCLUSIVE MODE`);
@@ -137,8 +137,15 @@ function altered(add: string, verb: string): string {
   return add.replace(/ ADD CONSTRAINT ("(?:[^"]|"")*") .*$/s, ` ${verb} $1`);
 }
 
-/** Takes the rows out again and puts back foreign keys and counters. Gives the number of tables emptied. */
-export async function emptyExisting(connection: Connection, owner: Owner): Promise<number> {
+/**
+ * Takes the rows out again and puts back foreign keys and counters. `remember`: keeps which tables were emptied, for
+ * `emptiedWithRows`. Gives the number of tables emptied.
+ */
+export async function emptyExisting(
+  connection: Connection,
+  owner: Owner,
+  { remember }: { remember: boolean },
+): Promise<number> {
   const tables = (await readKept(connection, owner, PREPARED)).filter(({ value }) => value === '');
   if (tables.length === 0) return 0;
   const places = tables.map(({ item }) => `public.${quote(item)}`);
@@ -160,7 +167,8 @@ export async function emptyExisting(connection: Connection, owner: Owner): Promi
     await connection.query(`SELECT setval(${literal(item)}, ${BigInt(last)}, ${called})`);
   }
   await forget(connection, owner, [PREPARED, FOREIGN, COUNTER]);
-  for (const place of places) await keep(connection, owner, { kind: EMPTIED, item: place, value: '' });
+  if (remember)
+    for (const place of places) await keep(connection, owner, { kind: EMPTIED, item: place, value: '' });
   return tables.length;
 }
 
@@ -174,6 +182,11 @@ async function refuseReferring(connection: Connection, outside: Rows): Promise<v
         `Table ${on} of '${connection.name}' has rows that refer to rows that would be taken out, expected none; keep them elsewhere and delete them, then try again.`,
       );
   }
+}
+
+/** Within a transaction: forgets which tables were emptied. */
+export async function forgetEmptied(connection: Connection, owner: Owner): Promise<void> {
+  await forget(connection, owner, [EMPTIED]);
 }
 
 /** Tables that were emptied and have rows again: somebody writes to them beside the application. */

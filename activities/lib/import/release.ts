@@ -22,18 +22,21 @@ import {
   closeCapture,
   dropTriggers,
   forgetCapture,
+  forgetReturned,
+  isCapturing,
   returnedDigest,
   startCapture,
   watchAgain,
   watchedTables,
 } from './capture.ts';
 import { carryBack } from './carry-back.ts';
-import { emptiedWithRows } from './existing-tables.ts';
+import { emptiedWithRows, forgetEmptied } from './existing-tables.ts';
 import { writtenExtras } from './extra-columns.ts';
 import { makeImportTables } from './places.ts';
 import type { Owner } from './places.ts';
 import { placeOf } from './statements.ts';
 import { patiently } from './swap.ts';
+import { returnedOutput } from './way-back.ts';
 import { lockWriters } from './writers.ts';
 
 function ownerOf(params: ImportParams, context: PhaseContext): Owner {
@@ -114,12 +117,22 @@ export const releaseWrites: PhaseActivities<ImportParams> = {
       from: [client.target, client.targetHeld],
       otherwise: 'UndoFailed',
     });
-    if (state === 'none') return { verdict: 'pass', summary: 'no writes were let in' };
+    if (state === 'none') return nothingOwed(params, context);
     return await withTarget(params, context, (connection, owner) =>
       comeBack(params, context, { connection, owner }),
     );
   },
 };
+
+/** Where the target keeps nothing of a release: it never began, or its way back is closed. */
+function nothingOwed(params: ImportParams, context: PhaseContext): PhaseResult {
+  const wasReleased = context.outputs[`${params.step}/release-writes`] !== undefined;
+  return {
+    verdict: 'pass',
+    summary: wasReleased ? 'nothing is left to carry back' : 'no writes were let in',
+    output: returnedOutput(undefined),
+  };
+}
 
 function heldFor(params: ImportParams, context: PhaseContext): string {
   const heldAt = context.outputs[`${params.step}/hold-writes`]?.['heldAt'];
@@ -136,8 +149,9 @@ async function comeBack(
 ): Promise<PhaseResult> {
   const blind = await watchAgain(connection, context, owner);
   const noted = await capturedCount(connection, owner);
-  if (noted === 0 && (await returnedDigest(connection, owner)) !== undefined)
-    return { verdict: 'pass', summary: 'all was carried back already' };
+  const returned = await returnedDigest(connection, owner);
+  if (noted === 0 && returned !== undefined)
+    return { verdict: 'pass', summary: 'all was carried back already', output: returnedOutput(returned) };
   const mapping = await capturedMapping(connection, owner);
   const { path } = context.target(params.source, 'sqlite');
   // No policy may hide a row: it would be taken for one that was removed. While the source is written the session is idle.
@@ -173,9 +187,11 @@ async function comeBack(
         `'${params.source}' has the ${counted(rows, 'row')} that were written to '${params.target}', but ${grouped(found.differencesTotal)} cells or rows differ: ${named.slice(0, 2_000)}.${blindWords(blind)} Writes stay held; make both equal, then try again.`,
       );
     }
-    await closeCapture(connection, owner, await digestSource(params, context));
+    const digest = await digestSource(params, context);
+    await closeCapture(connection, owner, digest);
     return {
       verdict: 'pass',
+      output: returnedOutput(digest),
       summary: `${counted(rows, 'row')} carried back (${grouped(added)} new, ${grouped(changed)} changed, ${grouped(removed)} removed), ${counted(found.cellsCompared, 'cell')} equal on both sides`,
     };
   });
@@ -235,6 +251,7 @@ async function readOwed(connection: Connection, owner: Owner) {
 /**
  * Before what comes after `release-writes` is taken back. Rows that were written after all was carried back are carried
  * too, and where a person carried all by hand, or somebody turned the triggers off, every cell is compared. `isHeld`: nobody writes to the source.
+ * Gives the digest of the source once every row was back; undefined if no write was let in.
  *
  * @throws UndoFailed where going back would lose writes that the target took; see `assertReturned`
  */
@@ -242,9 +259,9 @@ export async function settleOwed(
   params: ImportParams,
   context: PhaseContext,
   { isHeld }: { isHeld: boolean },
-): Promise<void> {
-  if (!params.reverseCapture) return;
-  await withTarget(params, context, async (connection, owner) => {
+): Promise<string | undefined> {
+  if (!params.reverseCapture) return undefined;
+  return await withTarget(params, context, async (connection, owner) => {
     const { state, noted } = await readOwed(connection, owner);
     const isLate = state === 'returned' && noted > 0;
     const isByHand = state === 'open' && noted === 0;
@@ -252,34 +269,23 @@ export async function settleOwed(
     if (isHeld && (isLate || isByHand || (isBlind && state === 'returned')))
       await comeBack(params, context, { connection, owner });
     await assertReturned(connection, owner);
+    return await returnedDigest(connection, owner);
   });
 }
 
-/** What the source holds since all was carried back; undefined where nothing was, or where the target cannot say. */
-export async function digestReturned(
-  params: ImportParams,
-  context: PhaseContext,
-): Promise<string | undefined> {
-  return await whereReached(params, context, returnedDigest);
-}
-
-/** Tables that were emptied and have rows again, which nobody noted. None where the target cannot say. */
-export async function writtenSince(params: ImportParams, context: PhaseContext): Promise<string[]> {
-  return (await whereReached(params, context, emptiedWithRows)) ?? [];
-}
-
-/** What the target says; undefined without reverse capture, and where it cannot be asked. */
-async function whereReached<T>(
-  params: ImportParams,
-  context: PhaseContext,
-  ask: (connection: Connection, owner: Owner) => Promise<T>,
-): Promise<T | undefined> {
-  if (!params.reverseCapture) return undefined;
-  try {
-    return await withTarget(params, context, ask);
-  } catch (error) {
-    context.signal.throwIfAborted();
-    if (failureType(error) === 'FenceLost') throw error;
-    return undefined;
-  }
+/**
+ * The last look into the target, once writes go to the source again: tables that were emptied and have rows again, which
+ * no trigger noted. If there are none, nothing of the way back stays in schema `countdown`.
+ */
+export async function closeWayBack(params: ImportParams, context: PhaseContext): Promise<string[]> {
+  return await withTarget(params, context, async (connection, owner) => {
+    const late = await emptiedWithRows(connection, owner);
+    // What a retry must find again stays, and so does what the undo of `copy` still needs.
+    if (late.length > 0 || (await isCapturing(connection, owner))) return late;
+    await fenced(connection, context, async () => {
+      await forgetReturned(connection, owner);
+      await forgetEmptied(connection, owner);
+    });
+    return late;
+  });
 }
