@@ -155,7 +155,7 @@ function noWorker({ id, run }: Decision, answered: object): ApiProblem {
   const found =
     'failed' in answered
       ? `run ${run} could not take the decision (${String(answered.failed)}).`
-      : 'No worker answered in time.';
+      : `run ${run} did not answer in time.`;
   return new ApiProblem(
     'NoWorker',
     `${found} Decision ${id} is stored and is sent again until run ${run} answers or ends.`,

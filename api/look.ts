@@ -74,8 +74,11 @@ export async function lookAtWorkflow(
   }
 }
 
-const isNotFound = (error: unknown): boolean =>
-  error instanceof WorkflowNotFoundError || (isGrpcServiceError(error) && Number(error.code) === NOT_FOUND);
+function isNotFound(error: unknown): boolean {
+  if (error instanceof WorkflowNotFoundError) return true;
+  const code: number | undefined = isGrpcServiceError(error) ? error.code : undefined;
+  return code === NOT_FOUND;
+}
 
 async function lookAtLatest(
   client: Client,

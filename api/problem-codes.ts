@@ -345,7 +345,8 @@ export const PROBLEMS = {
   NoWorker: {
     status: 503,
     title: 'The run did not answer in time',
-    caller: 'Nothing: the decision is stored and is sent again until the run answers or ends. Look at the run.',
+    caller:
+      'Nothing: the decision is stored and is sent again until the run answers or ends. Look at the run.',
     operator: 'Start a worker, and check that it reaches Temporal and PostgreSQL.',
   },
   IdentityUnavailable: {

@@ -240,14 +240,15 @@ describe('a workflow whose worker', () => {
   );
 });
 
-describe('a run says of its closed workflow', () => {
-  const because = async (run: EngineRun): Promise<string | null> => {
-    await untilReopened(run);
-    const ended = await run.ended();
-    expect([ended.state, ended.verified]).toEqual(['rolled-back', true]);
-    return ended.because;
-  };
+/** Why the run says that it was rolled back. */
+const because = async (run: EngineRun): Promise<string | null> => {
+  await untilReopened(run);
+  const ended = await run.ended();
+  expect([ended.state, ended.verified]).toEqual(['rolled-back', true]);
+  return ended.because;
+};
 
+describe('a run says of its closed workflow', () => {
   test('that it was terminated from outside', async () => {
     const run = await waiting();
     await run.handle.terminate('from outside');

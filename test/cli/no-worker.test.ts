@@ -57,7 +57,7 @@ test('a run that no worker begins, an abort that none takes and a phase that non
   const aborted = await say('dana', 'abort', number, 'only trying', '--confirm', number);
   expect([aborted.code, aborted.out]).toEqual([1, '']);
   expect(aborted.err).toMatch(
-    /^error NoWorker {2}No worker answered in time\. .*\ndo {4}start a worker, or look why none answers; /,
+    /^error NoWorker {2}run \d+ did not answer in time\. Decision .* until run \d+ answers or ends\.\ndo {4}start a worker, or look why none answers; /,
   );
   const undelivered = /^abort asked by dana \d\d:\d\d, not delivered yet: it is sent again$/m;
   expect((await say('dana', 'show', number)).out).toMatch(undelivered);

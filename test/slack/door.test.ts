@@ -116,7 +116,9 @@ describe('a click', () => {
     const before = (await decisions()).length;
     await world.fake.click('U0BEN', message, 'approve');
     const { text } = await until('the answer', () => world.fake.ephemerals('U0BEN').at(-1));
-    expect(text).toMatch(/^No worker answered in time\. Decision [0-9a-f-]{36} is stored and is sent again/);
+    expect(text).toMatch(
+      /^run \d+ did not answer in time\. Decision [0-9a-f-]{36} is stored and is sent again/,
+    );
     expect((await decisions()).length).toBe(before + 1);
     expect(buttonsOf(message)).toContain('approve');
   });
