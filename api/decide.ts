@@ -68,8 +68,11 @@ export async function decide(
     await settling.catch((error: unknown) => deps.log.warn({ err: error, ...about(decision) }, UNSETTLED));
     return answered.answer;
   }
-  await settling;
-  if ('refused' in answered) throw problemOf(answered.refused, answered.detail);
+  const isCounted = (await settling) === 'counted';
+  if ('refused' in answered) {
+    if (!isCounted) throw problemOf(answered.refused, answered.detail);
+    return counted(decision, `The journal has it, and run ${run.run} answered: ${answered.detail}`);
+  }
   if (!('closed' in answered)) {
     deps.log.warn({ err: answered.unanswered, ...about(decision) }, 'decision: not answered in time');
   }
@@ -111,20 +114,25 @@ async function stopWaiting(store: ApiStore, { run, id, person, reason }: Decisio
 
 /**
  * Marks a decision as answered or refused, so that it is never sent again, and journals the refusal as a refused attempt. A
- * decision that is journalled already was counted, so its refusal settles it and takes nothing back.
+ * decision that is journalled already was counted, so its refusal settles it and takes nothing back: then `counted`.
  */
 export async function settle(
   store: Pick<ApiStore, 'answerDecision' | 'refuseDecision' | 'refused'>,
   decision: Decision,
   environment: string,
   answered: Answered,
-): Promise<void> {
+): Promise<'answered' | 'refused' | 'counted' | 'open'> {
   const { run, id, person, door } = decision;
-  if ('answer' in answered) return store.answerDecision({ run, id });
-  if (!('refused' in answered)) return;
+  if ('answer' in answered) {
+    await store.answerDecision({ run, id });
+    return 'answered';
+  }
+  if (!('refused' in answered)) return 'open';
   const { refused: code, detail } = answered;
-  if ((await store.refuseDecision({ run, id, code })) !== 'refused') return;
-  await store.refused({ environment, person, door, run, code, detail });
+  const stored = await store.refuseDecision({ run, id, code });
+  if (stored === 'counted') return 'counted';
+  if (stored === 'refused') await store.refused({ environment, person, door, run, code, detail });
+  return 'refused';
 }
 
 /** What became of a decision that the run has not answered. Throws AlreadyEnded or NoWorker. */
@@ -137,10 +145,13 @@ async function unanswered(
   if (now === undefined || !isTerminal(now.state)) throw noWorker(decision, answered);
   const delivery = now.decisions.find(({ id }) => id === decision.id)?.delivery;
   if (delivery !== 'confirmed') throw new ApiProblem('AlreadyEnded', endedSentence(now, decision.kind));
-  return {
-    result: isVote(decision.kind) ? 'Counted' : 'Accepted',
-    detail: `${isVote(decision.kind) ? 'Counted' : 'Accepted'}. run ${now.run} has ended: it is ${now.state}.`,
-  };
+  return counted(decision, `run ${now.run} has ended: it is ${now.state}.`);
+}
+
+/** The answer to a decision whose row counts, although the run did not give one. */
+function counted({ kind }: Decision, why: string): DecisionAnswer {
+  const result = isVote(kind) ? 'Counted' : 'Accepted';
+  return { result, detail: `${result}. ${why}` };
 }
 
 const isVote = (kind: Decision['kind']): boolean => kind === 'approve' || kind === 'reject';

@@ -184,6 +184,28 @@ describe('the answer to a person', () => {
     ]);
   });
 
+  test('says that the decision was counted, if its row is journalled and the run refuses it', async () => {
+    const run = await start();
+    await until(run, isAsked);
+    launcher = {
+      ...api.launcher,
+      decide: async (decision) => {
+        // As a worker does whose workflow task is lost afterwards.
+        await api.worker.countDecision(run, decision.id);
+        return { refused: 'NotPaused', detail: `run ${run} is not paused. Nothing was changed.` };
+      },
+    };
+    const body = { reason: 'a test says so' };
+    const answer = await api.ok('dana', `/v1/runs/${run}/resume`, { body });
+    launcher = api.launcher;
+    expect(answer).toEqual({
+      result: 'Accepted',
+      detail: `Accepted. The journal has it, and run ${run} answered: run ${run} is not paused. Nothing was changed.`,
+    });
+    await abort(run);
+    await until(run, hasEnded);
+  });
+
   test('says that the run has ended, if it ended without the decision', async () => {
     const run = await start();
     await until(run, isAsked);
