@@ -231,6 +231,16 @@ function decided({ rows, decisions, said, view = viewOf('succeeded') }: Case): s
   return decisionFindings({ rows: journal(rows), decisions, said, view }).map(({ code }) => code);
 }
 
+const shownAs = (counted: boolean) =>
+  viewOf('succeeded', { decisions: [{ reason: 'a', counted, kind: 'abort' }] });
+const endedBecause = (because: string) => viewOf('stopped', { because });
+
+const vote = { subject: 'database', evidence: 'e' };
+const granted = (votes: string[]): Draft => ({
+  kind: 'approval',
+  body: JSON.stringify({ step: 'database', evidence: 'e', state: 'granted', votes }),
+});
+
 describe('a decision', () => {
   test('that was accepted must be journalled', () => {
     expect(
@@ -252,10 +262,8 @@ describe('a decision', () => {
 
   test('that was neither journalled nor refused must be shown as not delivered', () => {
     const decisions = [raw('a', 'abort', null)];
-    const shown = (counted: boolean) =>
-      viewOf('succeeded', { decisions: [{ reason: 'a', counted, kind: 'abort' }] });
-    expect(decided({ rows: LAUNCH, decisions, said, view: shown(false) })).toEqual([]);
-    expect(decided({ rows: LAUNCH, decisions, said, view: shown(true) })).toEqual([
+    expect(decided({ rows: LAUNCH, decisions, said, view: shownAs(false) })).toEqual([]);
+    expect(decided({ rows: LAUNCH, decisions, said, view: shownAs(true) })).toEqual([
       'shown-as-counted',
       'shown-as-counted',
     ]);
@@ -272,16 +280,12 @@ describe('a decision', () => {
   test('to abort is the reason of what follows', () => {
     const rows = [asked, run('running'), decision('a'), run('stopped')];
     const decisions = [raw('a', 'abort', 3)];
-    const view = (because: string) => viewOf('stopped', { because });
-    expect(decided({ rows, decisions, said, view: view('dana aborted the run: now') })).toEqual([]);
-    expect(decided({ rows, decisions, said, view: view('smoke: it failed') })).toEqual(['because-untrue']);
+    expect(decided({ rows, decisions, said, view: endedBecause('dana aborted the run: now') })).toEqual([]);
+    expect(decided({ rows, decisions, said, view: endedBecause('smoke: it failed') })).toEqual([
+      'because-untrue',
+    ]);
   });
 
-  const vote = { subject: 'database', evidence: 'e' };
-  const granted = (votes: string[]): Draft => ({
-    kind: 'approval',
-    body: JSON.stringify({ step: 'database', evidence: 'e', state: 'granted', votes }),
-  });
   const votes = [
     raw('a', 'approve', 2, { ...vote, person: 'ana' }),
     raw('b', 'approve', 3, { ...vote, person: 'olu' }),
@@ -343,23 +347,24 @@ describe('a decision', () => {
   });
 });
 
+const entry = (id: number | null, operation: Entry['operation'], status: Entry['outcome']): Entry => ({
+  at: '',
+  table: 'songs',
+  row: null,
+  id,
+  operation,
+  outcome: status,
+});
+
+const found = (ids: number[], entries: Entry[]) =>
+  storedFindings('songs', new Set(ids), entries).map(({ code }) => code);
+
 describe('a row of the store', () => {
-  const entry = (id: number | null, operation: Entry['operation'], status: Entry['outcome']): Entry => ({
-    at: '',
-    table: 'songs',
-    row: null,
-    id,
-    operation,
-    outcome: status,
-  });
   const story = [
     entry(121, 'create', 'acknowledged'),
     entry(122, 'create', 'acknowledged'),
     entry(122, 'remove', 'acknowledged'),
   ];
-  const found = (ids: number[], entries: Entry[]) =>
-    storedFindings('songs', new Set(ids), entries).map(({ code }) => code);
-
   test('is there if it was acknowledged, and gone if its removal was', () => {
     expect(found([121], story)).toEqual([]);
     expect(found([], story)).toEqual(['write-lost']);
