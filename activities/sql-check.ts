@@ -116,7 +116,8 @@ function ofServer(params: CheckParams, error: unknown): PhaseResult {
       output: { value: null, rows: 0 },
     };
   }
-  if (!(error instanceof DatabaseError) || !/^(?:0A|22|25|34|42)/.test(state)) throw error;
+  // 25P03 and 25P04: the session slept for too long, which says nothing of the query.
+  if (!(error instanceof DatabaseError) || !/^(?:0A|22|25(?!P0[34])|34|42)/.test(state)) throw error;
   const advice = state === '42501' ? 'grant the target’s user the right to select' : 'correct the query';
   throw fail(
     'PreconditionFailed',

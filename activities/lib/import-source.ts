@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import type { PhaseContext } from '../phase.ts';
 import { fail } from './fail.ts';
+import { ifThere } from './files.ts';
 import { refusalOf } from './import/refusals.ts';
 import type { Refusal } from './import/refusals.ts';
 import type { MappingWord } from '../../procedures/mapping-words.ts';
@@ -192,7 +193,7 @@ export async function markSource(params: ImportParams, context: PhaseContext): P
   const { path } = context.target(params.source, 'sqlite');
   const hash = createHash('sha256');
   for (const name of [path, `${path}-wal`]) {
-    const file = await open(name, 'r').catch(() => undefined);
+    const file = await ifThere(params.source, open(name, 'r'));
     if (file === undefined) continue;
     try {
       const { mtimeNs, size, ino, dev } = await file.stat({ bigint: true });
@@ -202,7 +203,7 @@ export async function markSource(params: ImportParams, context: PhaseContext): P
       await file.close();
     }
   }
-  const index = await open(`${path}-shm`, 'r').catch(() => undefined);
+  const index = await ifThere(params.source, open(`${path}-shm`, 'r'));
   if (index !== undefined) {
     try {
       const { buffer, bytesRead } = await index.read(Buffer.alloc(INDEX_HEAD_BYTES), 0, INDEX_HEAD_BYTES, 0);

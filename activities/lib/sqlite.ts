@@ -3,12 +3,11 @@
  * between them, because `node:sqlite` is synchronous and heartbeats run in the same loop.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, statSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { Worker } from 'node:worker_threads';
 import type { PhaseContext } from '../phase.ts';
 import { fail, messageOf } from './fail.ts';
+import { statOf } from './files.ts';
 import type { Encoding } from './import/encoding.ts';
 import { checkLog } from './import/wal.ts';
 import { runJob } from './sqlite-job.ts';
@@ -42,13 +41,14 @@ export type Source = {
 /** Opens the file of a sqlite target for reading. Throws PreconditionFailed where it is missing or no database. */
 export async function openSource(name: string, context: PhaseContext): Promise<Source> {
   const { path } = context.target(name, 'sqlite');
-  if (!existsSync(path)) {
+  const file = await statOf(name, path);
+  if (file === undefined) {
     throw fail(
       'PreconditionFailed',
       `The file of '${name}' was not found on this worker; correct 'path' or 'worker' in the environment file.`,
     );
   }
-  if (!statSync(path).isFile())
+  if (!file.isFile())
     throw fail(
       'PreconditionFailed',
       `The path of '${name}' leads to no file; correct 'path' in the environment file.`,
@@ -333,12 +333,9 @@ export type Job = {
   encodings?: Encoding[];
 };
 
-async function isSmall(path: string): Promise<boolean> {
+async function isSmall(name: string, path: string): Promise<boolean> {
   let sizeBytes = 0;
-  for (const name of [path, `${path}-wal`]) {
-    const found = await stat(name).catch(() => undefined);
-    sizeBytes += found?.size ?? 0;
-  }
+  for (const file of [path, `${path}-wal`]) sizeBytes += (await statOf(name, file))?.size ?? 0;
   return sizeBytes <= SMALL_BYTES;
 }
 
@@ -354,7 +351,7 @@ export async function runAside(
   signal: AbortSignal,
 ): Promise<Record<string, unknown>[][]> {
   signal.throwIfAborted();
-  if (await isSmall(job.path))
+  if (await isSmall(name, job.path))
     return await whenFree(name, signal, () => runJob({ ...job, waitMs: BUSY_RETRY_MS }));
   const worker = new Worker(new URL('./sqlite-thread.ts', import.meta.url), { workerData: job });
   const { promise, resolve, reject } = Promise.withResolvers<Record<string, unknown>[][]>();

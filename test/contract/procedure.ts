@@ -67,6 +67,8 @@ class Trial {
     if (phase.undo === undefined) return;
     const result = await this.perform(phase.undo, phase, { direction: 'undo', ...options });
     expect(result, `undo of ${phase.id}`).toMatchObject({ verdict: 'pass' });
+    if (result.output === undefined) delete this.outputs[phase.id];
+    else this.outputs[phase.id] = result.output;
   }
 
   async undoAll({ times = 1 } = {}): Promise<void> {

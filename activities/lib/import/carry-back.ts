@@ -7,10 +7,10 @@
  *   2  what PostgreSQL says of it now: cells that differ are changed there, and what is new is put there too
  *   3  the rows that PostgreSQL has go into the table, cells that nobody touched as they were
  */
-import { existsSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import type { PhaseContext } from '../../phase.ts';
 import { fail, failureType, messageOf } from '../fail.ts';
+import { statOf } from '../files.ts';
 import type { MappedTable, Mapping } from '../mapping.ts';
 import type { Connection } from '../postgres.ts';
 import { quote, whenFree } from '../sqlite.ts';
@@ -50,7 +50,7 @@ export type Carried = { rows: number; added: number; changed: number; removed: n
 export async function carryBack(work: CarryWork): Promise<Carried> {
   const { context, mapping, name, path } = work;
   // Opening would make an empty file where there is none.
-  if (!existsSync(path))
+  if ((await statOf(name, path)) === undefined)
     throw fail(
       'UndoFailed',
       `The file of '${name}' was not found on this worker; bring it back to its path, then try again. Writes stay held.`,

@@ -8,7 +8,7 @@ import type { ImportParams, MappedSource } from '../import-source.ts';
 import type { SchemaMode } from '../mapping.ts';
 import { withPostgres } from '../postgres.ts';
 import type { Connection } from '../postgres.ts';
-import { quote } from '../sqlite.ts';
+import { quote, whenFree } from '../sqlite.ts';
 import { checkServer } from './check-target.ts';
 import { refusedDuplicates } from './duplicates.ts';
 import type { UniqueKey } from './duplicates.ts';
@@ -44,7 +44,7 @@ export async function inspectImport(params: ImportParams, context: PhaseContext)
     const mapped = await openMapped(params, context, { connection, mode });
     using source = mapped.source;
     await checkIntegrity(source, context.signal);
-    const replaces = await findPlaces(connection, mapped);
+    const replaces = await findPlaces(connection, mapped, context.signal);
     if (params.reverseCapture)
       mapped.mapping.refused.push(
         ...(await refuseReverse(mapped.mapping, mapped.schema, source.path)),
@@ -131,9 +131,13 @@ function modeOf(params: ImportParams, standing: readonly string[]): SchemaMode {
 }
 
 /** Tables in whose place new ones will be put. What stands in the way otherwise joins what is refused. */
-async function findPlaces(connection: Connection, { mapping, source }: MappedSource): Promise<string[]> {
+async function findPlaces(
+  connection: Connection,
+  { mapping, source }: MappedSource,
+  signal: AbortSignal,
+): Promise<string[]> {
   if (mapping.mode === 'existing') {
-    mapping.refused.push(...(await unequalRevisions(connection, source)));
+    mapping.refused.push(...(await unequalRevisions(connection, source, signal)));
     return [];
   }
   const names = mapping.tables.flatMap(({ target, source: table }) => [
@@ -146,8 +150,12 @@ async function findPlaces(connection: Connection, { mapping, source }: MappedSou
 }
 
 /** Alembic's revision must be the same on both sides: the rows fit the schema that made them. */
-async function unequalRevisions(connection: Connection, source: MappedSource['source']): Promise<string[]> {
-  const mine = revisionsOf(source);
+async function unequalRevisions(
+  connection: Connection,
+  source: MappedSource['source'],
+  signal: AbortSignal,
+): Promise<string[]> {
+  const mine = await whenFree(source.name, signal, () => revisionsOf(source));
   const [there] = await connection.query(`SELECT to_regclass('public.alembic_version')`);
   if (mine === undefined || there?.[0] === null) return [];
   const rows = await connection.query('SELECT version_num FROM public.alembic_version ORDER BY 1');
@@ -159,12 +167,15 @@ async function unequalRevisions(connection: Connection, source: MappedSource['so
       ];
 }
 
-function revisionsOf(source: MappedSource['source']): string | undefined {
-  try {
-    const rows = source.db.prepare('SELECT version_num FROM alembic_version ORDER BY 1').all();
-    return rows.map((row) => String(row['version_num'])).join(', ');
-  } catch {
-    // There is no such table, or another one of this name.
-    return undefined;
-  }
+/** Undefined where there is no such table, or another one of this name. */
+function revisionsOf({ db }: MappedSource['source']): string | undefined {
+  const known = db
+    .prepare(
+      `SELECT 1 FROM sqlite_schema AS t, pragma_table_info(t.name) AS c
+       WHERE t.type = 'table' AND lower(t.name) = 'alembic_version' AND lower(c.name) = 'version_num'`,
+    )
+    .get();
+  if (known === undefined) return undefined;
+  const rows = db.prepare('SELECT version_num FROM alembic_version ORDER BY 1').all();
+  return rows.map((row) => String(row['version_num'])).join(', ');
 }

@@ -5,6 +5,7 @@
 import { open, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { fail } from '../fail.ts';
+import { isMissing } from '../files.ts';
 import { breathe, pause } from '../wait.ts';
 
 const HEAD_BYTES = 32;
@@ -36,26 +37,34 @@ export async function checkLog(name: string, path: string, signal: AbortSignal):
 
 /** What changes when somebody writes to it. */
 async function printOf(path: string): Promise<string> {
-  const found = await stat(path, { bigint: true }).catch(() => undefined);
-  return found === undefined ? '' : `${found.ino} ${found.mtimeNs} ${found.size}`;
+  try {
+    const { ino, mtimeNs, size } = await stat(path, { bigint: true });
+    return `${ino} ${mtimeNs} ${size}`;
+  } catch (error) {
+    return isMissing(error) ? '' : codeOf(error);
+  }
 }
 
 /** What is wrong, in words. */
 async function lookAt(path: string, signal: AbortSignal): Promise<string | undefined> {
-  const found = await stat(path).catch(() => undefined);
-  if (found === undefined || (found.isFile() && found.size === 0)) return undefined;
-  if (!found.isFile()) return 'is no file';
   let file: FileHandle;
   try {
+    const found = await stat(path);
+    if (found.isFile() && found.size === 0) return undefined;
+    if (!found.isFile()) return 'is no file';
     file = await open(path, 'r');
   } catch (error) {
-    return `cannot be read (${error instanceof Error && 'code' in error ? String(error.code) : String(error)})`;
+    return isMissing(error) ? undefined : `cannot be read (${codeOf(error)})`;
   }
   try {
     return await readLog(file, signal);
   } finally {
     await file.close();
   }
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : String(error);
 }
 
 type Sums = [number, number];

@@ -8,7 +8,7 @@ import { CUT_MARK, type CommandEnd } from '../run-command.ts';
 import { refuse } from './codes.ts';
 import { quotedTable } from './judge.ts';
 import type { MigrateParams } from './params.ts';
-import { BASE, type Program, mustPass } from './program.ts';
+import { BASE, type Program, assertEnded, mustPass } from './program.ts';
 import { stateTable } from './program-state.ts';
 
 type AlembicSource = Extract<MigrationsTarget['source'], { is: 'alembic' }>;
@@ -60,7 +60,10 @@ export function openAlembic(
     async sql(direction, revision) {
       const [parent = BASE] = (await belowOf(revision)).parents;
       const range = direction === 'upgrade' ? `${parent}:${revision}` : `${revision}:${parent}`;
-      const done = await alembic(direction, range, '--sql');
+      const done = assertEnded(
+        await alembic(direction, range, '--sql'),
+        `'${params.source}' ${direction} --sql`,
+      );
       if (done.end !== 'exit' || done.code !== 0 || done.stdout.startsWith(CUT_MARK)) return undefined;
       return ownPart(done.stdout, direction, revision);
     },
@@ -106,7 +109,7 @@ async function readRevisions(
 
 /** A name as Alembic itself reads it: the beginning of a revision, `head`, the label of a branch with `@head`. */
 async function resolve(alembic: Start, source: string, to: string): Promise<string[]> {
-  const done = await alembic('show', to);
+  const done = assertEnded(await alembic('show', to), `'${source}' show ${to}`);
   const found = done.end === 'exit' && done.code === 0 ? [...graphOf(done.stdout).keys()] : [];
   if (found.length === 1) return found;
   return refuse(

@@ -25,6 +25,7 @@ import type { Migration, Script } from './scripts.ts';
 import { asNew } from './session.ts';
 import { type Statement, shortSql } from './sql.ts';
 import { difference, digestOf, lookOf, structureOf, withoutRows } from './structure.ts';
+import { isSessionLost } from './tries.ts';
 
 export type Tried = {
   structureBefore: string;
@@ -159,7 +160,7 @@ async function runScript(
       try {
         await connection.client.query(statement.sql);
       } catch (error) {
-        if (sqlState(error) === undefined) throw error;
+        if (isSessionLost(error)) throw error;
         refuse(
           code,
           `${script.file}:${statement.line} fails on the scratch clone: ${messageOf(error)} (${sqlState(error)}), in '${shortSql(statement.sql)}'; correct it and plan again`,

@@ -11,7 +11,7 @@ import type { MigrateParams } from './params.ts';
 import type { Script } from './scripts.ts';
 import { type Statement, shortSql } from './sql.ts';
 import { asOurselves, asUser } from './session.ts';
-import { LOCK_STATES, type Tries, nextTry } from './tries.ts';
+import { LOCK_STATES, type Tries, isSessionLost, nextTry } from './tries.ts';
 import type { Watch } from './watch.ts';
 
 /** A statement that stops no query may wait longer for those that it waits for. */
@@ -128,7 +128,7 @@ function endOf(
   context.signal.throwIfAborted();
   const state = sqlState(error);
   if (failureType(error) !== undefined || error instanceof TypeError) throw error;
-  if (state === undefined || /^(?:08|57P0[123])/.test(state)) return { lost: error };
+  if (state === undefined || isSessionLost(error)) return { lost: error };
   if (LOCK_STATES.includes(state)) return 'locked';
   const where = statement === undefined ? script.file : `${script.file}:${statement.line}`;
   const what = statement === undefined ? '' : `, in '${shortSql(statement.sql)}'`;

@@ -7,6 +7,7 @@ import { refuse } from './codes.ts';
 import { quotedTable } from './judge.ts';
 import type { MigrateParams } from './params.ts';
 import { statementsOf } from './sql.ts';
+import { isPassing } from './tries.ts';
 
 /** Throws SqlSyntax where a query is not one select, or an expression not one expression. */
 export async function checkOwnSql({ canary, backfill, verify }: MigrateParams): Promise<void> {
@@ -67,7 +68,7 @@ async function checkPlan(
   try {
     await inTransaction(connection, () => connection.query(`EXPLAIN ${sql}`));
   } catch (error) {
-    if (sqlState(error) === undefined) throw error;
+    if (isPassing(error)) throw error;
     refuse(
       'QueryFails',
       `${field} fails on ${place}: ${messageOf(error)} (${sqlState(error)}), expected it to have an answer; correct the step`,

@@ -128,6 +128,12 @@ export function mustPass(done: CommandEnd, what: string): string {
   );
 }
 
+/** A program that said what it had to say, with whatever exit. Throws ProgramFails where it was cut short or never began. */
+export function assertEnded(done: CommandEnd, what: string): CommandEnd {
+  if (done.end !== 'exit') mustPass(done, what);
+  return done;
+}
+
 export function howItEnded(done: CommandEnd): string {
   if (done.end === 'exit') return `ended with exit ${done.code}`;
   if (done.end === 'timeout') return 'took too long and was ended';

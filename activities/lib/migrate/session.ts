@@ -1,6 +1,7 @@
 /** How a session that runs migrations stands: as their own user has it, but for the guards. The same on the target and on the clone. */
 import { type Connection, type Rows } from '../postgres.ts';
 import type { MigrateParams } from './params.ts';
+import { isPassing } from './tries.ts';
 
 /** The settings of the database and of the user, and our guards; strings are read as the parser here reads them. */
 export async function asUser(
@@ -49,7 +50,9 @@ export async function giveSettings(connection: Connection, database: string, set
     try {
       await connection.query(`SELECT pg_catalog.set_config($1, $2, false)`, [name ?? '', value]);
       await connection.client.query(`ALTER DATABASE ${database} SET ${own} FROM CURRENT`);
-    } catch {
+    } catch (error) {
+      // A lost session gave nothing, whatever this user may set.
+      if (isPassing(error)) throw error;
       // What it means is seen where the migrations are applied: they are taken back whole.
     }
     await connection.client.query(`RESET ${own}`).catch(() => undefined);

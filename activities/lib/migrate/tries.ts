@@ -1,5 +1,6 @@
 /** Trying again where a lock was not to be had, so that nobody queues behind us for longer than the lock timeout. */
 import type { PhaseContext } from '../../phase.ts';
+import { sqlState } from '../postgres.ts';
 import { pause } from '../wait.ts';
 import { named, refuse } from './codes.ts';
 import type { MigrateParams } from './params.ts';
@@ -9,6 +10,20 @@ const BACKOFF_MAX_MS = 60_000;
 
 /** Not available within the timeout, deadlock, serialization: nothing was changed, and the next try may have luck. */
 export const LOCK_STATES = ['55P03', '40P01', '40001'];
+
+/** Ended by an administrator, a shutdown or a crash, broken off, or asleep in a transaction for too long. */
+const SESSION_STATES = /^(?:08|57P0[123]|25P0[34])/;
+
+/** Whether the session is gone, so that the error says nothing of the statement. */
+export function isSessionLost(error: unknown): boolean {
+  const state = sqlState(error);
+  return state === undefined || SESSION_STATES.test(state);
+}
+
+/** Whether the error says nothing of the statement: the session is gone, or a lock was not to be had in time. */
+export function isPassing(error: unknown): boolean {
+  return isSessionLost(error) || LOCK_STATES.includes(sqlState(error) ?? '');
+}
 
 export type Tries = { used: number; startedAt: number };
 

@@ -7,6 +7,7 @@ import type { PhaseContext } from '../../phase.ts';
 import { type Connection, sessionName, withPostgres } from '../postgres.ts';
 import { pause } from '../wait.ts';
 import { quotedTable } from './judge.ts';
+import { isSessionLost } from './tries.ts';
 
 /** How often it is asked who blocks us: several times within a lock timeout. */
 const BLOCKERS_EVERY_MS = 100;
@@ -53,23 +54,16 @@ export async function withWatch<T>(
   const isOver = (): boolean => over.signal.aborted || context.signal.aborted;
   const until = AbortSignal.any([over.signal, context.signal]);
   const { promise: open, resolve: opened } = Promise.withResolvers<void>();
-  const eyes = (async () => {
-    await withPostgres(options.target, context, async (canary) => {
-      await withPostgres(options.target, context, async (eye) => {
-        await Promise.all([
-          lookOut(canary, options, seen, { isOver, until, opened }),
-          lookAround(eye, context, { isOver, until, everyMs: eyeEveryMs }, (names) => {
-            seen.lockWaitMs += eyeEveryMs;
-            last = names;
-            for (const name of names) {
-              if (!seen.blockers.includes(name) && seen.blockers.length < BLOCKERS_MAX)
-                seen.blockers.push(name);
-            }
-          }),
-        ]);
-      });
-    });
-  })();
+  const eyes = Promise.all([
+    lookOut(options, context, seen, { isOver, until, opened }),
+    lookAround(options.target, context, { isOver, until, everyMs: eyeEveryMs }, (names) => {
+      seen.lockWaitMs += eyeEveryMs;
+      last = names;
+      for (const name of names) {
+        if (!seen.blockers.includes(name) && seen.blockers.length < BLOCKERS_MAX) seen.blockers.push(name);
+      }
+    }),
+  ]);
   // What the eyes cannot see is no reason to stop a migration half-way.
   const watched = eyes.catch(() => undefined);
   try {
@@ -96,34 +90,71 @@ export async function withWatch<T>(
 
 type Ending = { isOver: () => boolean; until: AbortSignal };
 
-/** One query after the other. A query that fails, or a session that is gone, is time without an answer. */
+/** The canary: when it had its last answer, and whether it has had none since. */
+type Canary = { answeredAt: number; isFailing: boolean };
+
+/**
+ * One query after the other. A query that fails, or a session that is gone, is time without an answer, which ends with
+ * the first answer of a new session. Throws where there was never an answer.
+ */
 async function lookOut(
+  options: WatchOptions,
+  context: PhaseContext,
+  seen: WatchReport,
+  ending: Ending & { opened: () => void },
+): Promise<void> {
+  const at: Canary = { answeredAt: performance.now(), isFailing: false };
+  while (!ending.isOver()) {
+    const { canaryQueries } = seen;
+    try {
+      await withPostgres(options.target, context, (connection) =>
+        askOn(connection, options, seen, { ...ending, at }),
+      );
+    } catch (error) {
+      if (seen.canaryQueries === 0) throw error;
+      noteNoAnswer(seen, at);
+      // The first new session at once: until it answers, time without an answer is counted.
+      if (seen.canaryQueries === canaryQueries)
+        await pause(BLOCKERS_EVERY_MS, ending.until).catch(() => undefined);
+    }
+  }
+  if (at.isFailing) noteNoAnswer(seen, at);
+  if (seen.canaryQueries === 0) context.signal.throwIfAborted();
+}
+
+function noteNoAnswer(seen: WatchReport, at: Canary): void {
+  at.isFailing = true;
+  seen.downtimeMs = Math.max(seen.downtimeMs, performance.now() - at.answeredAt);
+}
+
+/** With one session. Ends when the watch is over, and throws when the session is gone. */
+async function askOn(
   connection: Connection,
   { everyMs, canary, tables }: WatchOptions,
   seen: WatchReport,
-  { isOver, until, opened }: Ending & { opened: () => void },
+  { isOver, until, opened, at }: Ending & { opened: () => void; at: Canary },
 ): Promise<void> {
   await connection.client.query(
     'RESET search_path; SET lock_timeout = 0; SET default_transaction_read_only = on',
   );
   const queries = canary === undefined ? await queriesOf(connection, tables) : [canary];
-  let answeredAt = performance.now();
-  let isFailing = false;
   for (let turn = 0; !isOver(); turn += 1) {
     const startedAt = performance.now();
-    const waiting = setInterval(() => {
-      seen.downtimeMs = Math.max(seen.downtimeMs, performance.now() - (isFailing ? answeredAt : startedAt));
-    }, BLOCKERS_EVERY_MS);
+    const note = (): void => {
+      const since = at.isFailing ? at.answeredAt : startedAt;
+      seen.downtimeMs = Math.max(seen.downtimeMs, performance.now() - since);
+    };
+    const waiting = setInterval(note, BLOCKERS_EVERY_MS);
     try {
       await connection.client.query(queries[turn % queries.length] ?? 'SELECT 1');
-      seen.downtimeMs = Math.max(seen.downtimeMs, performance.now() - (isFailing ? answeredAt : startedAt));
+      note();
       seen.canaryQueries += 1;
-      answeredAt = performance.now();
-      isFailing = false;
+      at.answeredAt = performance.now();
+      at.isFailing = false;
       opened();
     } catch (error) {
-      if (seen.canaryQueries === 0) throw error;
-      isFailing = true;
+      if (seen.canaryQueries === 0 || isSessionLost(error)) throw error;
+      noteNoAnswer(seen, at);
     } finally {
       clearInterval(waiting);
     }
@@ -145,8 +176,21 @@ async function queriesOf(connection: Connection, tables: readonly string[]): Pro
   return queries.length === 0 ? ['SELECT 1'] : queries;
 }
 
-/** Sessions of this attempt are known by their name, those of a program too. */
+/** Sessions of this attempt are known by their name, those of a program too. A session that is gone is made again. */
 async function lookAround(
+  target: string,
+  context: PhaseContext,
+  ending: Ending & { everyMs: number },
+  found: (names: string[]) => void,
+): Promise<void> {
+  while (!ending.isOver()) {
+    // Blockers are reported as far as they were seen.
+    await withPostgres(target, context, (eye) => lookOn(eye, context, ending, found)).catch(() => undefined);
+    await pause(BLOCKERS_EVERY_MS, ending.until).catch(() => undefined);
+  }
+}
+
+async function lookOn(
   connection: Connection,
   context: PhaseContext,
   { isOver, until, everyMs }: Ending & { everyMs: number },
