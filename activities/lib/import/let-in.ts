@@ -116,9 +116,10 @@ async function lookOnce(
   try {
     const late = await closeWayBack(params, context);
     if (late.length === 0) return compared;
+    const also = compared.verdict === 'fail' ? ` Also, ${compared.summary}` : '';
     return {
       verdict: 'fail',
-      summary: `${late.join(', ')} of '${params.target}' took rows after all was carried back and emptied; writes go to '${params.source}' again; carry them over by hand, and find what writes beside the application.`,
+      summary: `${late.join(', ')} of '${params.target}' took rows after all was carried back and emptied; writes go to '${params.source}' again; carry them over by hand, and find what writes beside the application.${also}`,
     };
   } catch (error) {
     context.signal.throwIfAborted();
