@@ -47,6 +47,26 @@ async function withoutUnbegun(
   });
 }
 
+/**
+ * An abort whose update was lost on its way counts with the next rows of its run, so that no run passes its point of no return
+ * while a stored abort is sent again. What the journal refuses meanwhile is left to the update.
+ */
+async function countAbort(store: WorkerStore, { run, plan }: RunRow): Promise<void> {
+  const id = await store.unheardAbort(run);
+  if (id === undefined) return;
+  const { phases } = await store.facts(run, []);
+  const isPast = plan.phases.some(
+    (phase) =>
+      isWait(phase.run) && phase.run.wait === 'point-of-no-return' && phases[phase.id]?.state === 'done',
+  );
+  if (isPast) return;
+  try {
+    await store.countDecision(run, id);
+  } catch (error) {
+    if (!(error instanceof JournalRefusal)) throw error;
+  }
+}
+
 export function makeRecorder({
   store,
   workflowIdPrefix,
@@ -84,8 +104,10 @@ export function makeRecorder({
     },
 
     async record({ run, rows, after }) {
-      await assertLawful(store, await load(run), rows);
+      const row = await load(run);
+      await assertLawful(store, row, rows);
       await told(store.record(run, await withoutUnbegun(store, run, rows)));
+      await countAbort(store, row);
       return { counted: await store.counted(run, after) };
     },
 

@@ -1,11 +1,11 @@
 /**
- * Every ten seconds, in two loops that never wait for each other. The one looks after runs: it opens the unwinding of runs
+ * Two loops that never wait for each other. The one, every ten seconds, looks after runs: it opens the unwinding of runs
  * whose workflow was closed or cannot be replayed, then gives runs that wait their leases once they are due and starts them,
  * then makes the runs that follow those that have succeeded. The other sends decisions again that their run has not
  * answered. Several API processes may do so at once: each act is safe twice.
  */
 import type { Logger } from 'pino';
-import { JANITOR_EVERY_MS } from '../procedures/limits.ts';
+import { JANITOR_EVERY_MS, RESEND_EVERY_MS } from '../procedures/limits.ts';
 import { isTerminal } from '../procedures/states.ts';
 import type { OpenRun } from '../store/types.ts';
 import { type AdmissionDeps, admitRun, frozenFor } from './admission.ts';
@@ -131,9 +131,9 @@ async function isFrozen(deps: JanitorDeps, { environment, planHash }: OpenRun): 
 export async function runJanitor(
   deps: JanitorDeps,
   signal: AbortSignal,
-  everyMs: number = JANITOR_EVERY_MS,
+  runsEveryMs: number = JANITOR_EVERY_MS,
 ): Promise<void> {
-  const repeat = async (pass: typeof tidyRuns, failed: string): Promise<void> => {
+  const repeat = async (pass: typeof tidyRuns, everyMs: number, failed: string): Promise<void> => {
     while (!signal.aborted) {
       try {
         await pass(deps, signal);
@@ -144,8 +144,8 @@ export async function runJanitor(
     }
   };
   await Promise.all([
-    repeat(tidyRuns, 'janitor: pass over runs failed'),
-    repeat(resendOnce, 'janitor: pass over decisions failed'),
+    repeat(tidyRuns, runsEveryMs, 'janitor: pass over runs failed'),
+    repeat(resendOnce, Math.min(RESEND_EVERY_MS, runsEveryMs), 'janitor: pass over decisions failed'),
   ]);
 }
 

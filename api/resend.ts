@@ -3,13 +3,13 @@
  * launcher. The decisions of one run go out one after the other, because their order matters; a run that does not answer one
  * in time is left until the next pass.
  */
-import { UPDATE_WAIT_MS } from '../procedures/limits.ts';
+import { SECOND_MS, UPDATE_WAIT_MS } from '../procedures/limits.ts';
 import type { Decision } from '../workflows/messages.ts';
 import { settle } from './decide.ts';
 import type { JanitorDeps } from './janitor.ts';
 
 /** The request that brought a younger one may still wait for its answer. */
-const RESEND_AFTER_MS = 2 * UPDATE_WAIT_MS;
+const RESEND_AFTER_MS = UPDATE_WAIT_MS + SECOND_MS;
 /** Runs whose decisions are sent at the same time. */
 export const RESEND_AT_ONCE = 8;
 /** Decisions that one pass sends to one run. */

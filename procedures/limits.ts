@@ -69,3 +69,5 @@ export const JOURNAL_WAIT_MS = 60 * SECOND_MS;
 export const UPDATE_WAIT_MS = 5 * SECOND_MS;
 /** How often the API looks for runs to start, to open again, and for decisions to send again. */
 export const JANITOR_EVERY_MS = 10 * SECOND_MS;
+/** How often it looks for decisions that their run has not answered; with none it is one query of an empty index. */
+export const RESEND_EVERY_MS = 2 * SECOND_MS;

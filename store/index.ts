@@ -1,6 +1,6 @@
 /** The store's two sides. Which of them a process may use is decided by its database role, not here. */
 import type { Pool } from 'pg';
-import { readCounted } from './counted.ts';
+import { readCounted, readUnheardAbort } from './counted.ts';
 import {
   answerDecision,
   insertDecision,
@@ -56,6 +56,7 @@ export function makeWorkerStore(pool: Pool): WorkerStore {
     record: (run, rows) => appendRows(pool, run, rows),
     decision: (run, id) => readDecision(pool, run, id),
     countDecision: (run, id) => appendDecision(pool, run, id),
+    unheardAbort: (run) => readUnheardAbort(pool, run),
     counted: (run, after) => readCounted(pool, run, after),
     votes: (run, step) => readVotes(pool, run, step),
     facts: (run, phases) => readFacts(pool, run, phases),

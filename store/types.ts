@@ -136,6 +136,8 @@ export type WorkerStore = {
   decision(run: number, id: string): Promise<Decision | undefined>;
   /** Journals a decision row once, by id. */
   countDecision(run: number, id: string): Promise<number>;
+  /** The oldest abort that an interface stored and the workflow of a run that goes forwards has not heard. */
+  unheardAbort(run: number): Promise<string | undefined>;
   /** Decisions that the journal holds after row `after`, oldest first; bounded by `DECISIONS_MAX` and `UNHEARD_MAX`. */
   counted(run: number, after: number): Promise<Counted[]>;
   /** Approving decision rows of this approval that are journalled, and everybody who steered the run. */

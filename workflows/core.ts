@@ -192,7 +192,7 @@ function hear(plan: Plan, state: CoreState, { seq, decision }: Counted, now: num
     decide(plan, state, decision, now);
     return;
   }
-  state.heard.push(decision.id);
+  // If it is sent again, it is answered with the reason.
   const unheard = {
     decision: decision.id,
     kind: decision.kind,

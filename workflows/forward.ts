@@ -351,6 +351,8 @@ function askPerson(state: CoreState, phase: Phase, run: PersonWait): boolean {
 
 function wait(state: CoreState, phase: Phase, run: Exclude<Wait, PersonWait>, moment: Moment): boolean {
   const record = recordOf(state, phase.id);
+  // What was granted is recorded first: with that the run hears of an abort that has not reached it.
+  if (run.wait === 'point-of-no-return' && !mayStart(state, moment)) return false;
   if (run.wait === 'timer') {
     record.dueAt = moment.now + run.forMs;
     tellPhase(state, phase.id, 'start', { waitingFor: 'time', dueAt: record.dueAt });

@@ -81,7 +81,8 @@ export type Recorder = {
    */
   begin(input: { run: number; plan: Plan; execution: string }): Promise<Begun>;
   /**
-   * Appends rows in order; a row whose key exists already is left alone. Gives back the decisions that the journal holds after row
+   * Appends rows in order; a row whose key exists already is left alone. Then it
+   * journals an abort that has not reached the workflow, and gives back the decisions that the journal holds after row
    * `after`, oldest first, `UNHEARD_MAX` at most: the workflow compares them with those that it has heard.
    */
   record(input: { run: number; rows: RecordRow[]; after: number }): Promise<{ counted: Counted[] }>;

@@ -166,6 +166,7 @@ class Model {
   retried = false;
   unheard = false;
   resolvedWhole = false;
+  private hasTriedWhole = false;
   /** The last row of the run. */
   ended: RecordRow | undefined;
   /** Decisions that the journal holds and the core was not told of. */
@@ -575,13 +576,19 @@ class Model {
       this.state.run === 'stuck' &&
       first !== undefined &&
       // Trying again is no help for a target that differs, so the whole desk is tried again once.
-      ((!this.resolvedWhole && this.say('resolve', null, 'eve', null)) ||
+      (this.triesWhole() ||
         this.say('resolve', first.subject, 'eve', null) ||
         this.say('resolve', first.subject, 'eve', null))
     )
       return;
     expect(due, `nobody can help, and nothing is due: ${JSON.stringify(this.state)}`).not.toBeNull();
     this.now = Math.max(this.now, due ?? 0);
+  }
+
+  private triesWhole(): boolean {
+    if (this.hasTriedWhole) return false;
+    this.hasTriedWhole = true;
+    return this.say('resolve', null, 'eve', null);
   }
 
   private missingVote(person: string): boolean {

@@ -330,6 +330,47 @@ describe('an abort', () => {
     expect((await run.ended()).state).toBe('stopped');
   });
 
+  it('that was stored and never reached the run is heard before it passes its point of no return', async () => {
+    const world = fresh();
+    const run = await engine.start(
+      makePlan([
+        { id: 'move', phases: [{ name: 'b', effect: 'reversible' }] },
+        {
+          id: 'keep',
+          phases: [{ name: 'keep', wait: 'point-of-no-return', approval: approval({ sre: 1 }) }],
+        },
+        { id: 'open', phases: [{ name: 'c', effect: 'irreversible' }] },
+      ]),
+    );
+    await run.until(isAsked);
+    const lost: Decision = {
+      id: randomUUID(),
+      run: run.run,
+      kind: 'abort',
+      subject: null,
+      person: 'ben',
+      groups: [],
+      door: 'api',
+      plan: run.plan,
+      evidence: null,
+      reason: 'its update was lost',
+      resolution: null,
+    };
+    await engine.store.api.insertDecision(lost);
+    await run.decide('approve', 'keep', 'ana');
+    expect(await run.ended()).toMatchObject({
+      state: 'rolled-back',
+      verified: true,
+      because: 'ben aborted the run: its update was lost',
+    });
+    expect(world.told).not.toContain('open/run');
+    const { decisions } = await run.detail();
+    expect(decisions.map(({ kind, counted }) => [kind, counted])).toEqual([
+      ['abort', true],
+      ['approve', true],
+    ]);
+  });
+
   it('is refused past the point of no return, where a failing step waits for a person instead', async () => {
     const world = fresh();
     const plan = makePlan([
