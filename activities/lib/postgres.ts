@@ -88,7 +88,8 @@ export async function withPostgres<T>(
     return await work({ name, client, query: (sql, values) => query(client, sql, values) });
   } catch (error) {
     context.signal.throwIfAborted();
-    const isCut = broken !== undefined || client.connection.stream.destroyed;
+    // Work that gives up in the middle of a COPY cuts the connection too: its own error is the reason then.
+    const isCut = (broken !== undefined || client.connection.stream.destroyed) && isOfConnection(error);
     const cause = isCut && sqlState(error) === undefined ? (broken ?? error) : error;
     if (failureType(error) !== undefined) throw error;
     throw postgresError({ name, address: `${target.host}:${target.port}`, isCut }, cause);
@@ -148,6 +149,14 @@ function isTls(error: Error): boolean {
 
 /** SQLSTATEs that pass besides: a lock that was not got in time, and a session that was idle for too long. */
 const PASSING_HERE = /^(?:55P03|25P03|57P05)$/;
+
+/** What pg and streams say of a statement that found no connection, or lost it; they carry no code. */
+const NO_CONNECTION =
+  /connection terminated|not queryable|stream was destroyed|socket has been ended|premature close/i;
+
+function isOfConnection(error: unknown): boolean {
+  return isPassing(error) || (error instanceof Error && NO_CONNECTION.test(error.message));
+}
 
 type Place = { name: string; address: string; isCut: boolean };
 
