@@ -16,7 +16,7 @@ import type { ChaosWorld } from './chaos-world.ts';
 import { hasEnded } from './launch-world.ts';
 
 /** The longest fault, what the janitor and the retries take after it, and the launch itself. */
-const RUN_MS = 150_000;
+const RUN_MS = 120_000;
 const LOOK_MS = 100;
 /** How long the API and Countdown's database may take to answer once every fault is gone. */
 const READ_MS = 30_000;
@@ -64,8 +64,7 @@ async function runOne(world: ChaosWorld, course: Course, at: ChaosCase | undefin
     ...(facts.findings ?? []),
     ...(view === undefined ? [] : endFindings(view, at, course, people)),
   ];
-  if (view !== undefined && hasEnded(view))
-    findings.push(...(await check(world, { run, view, before, facts, people })));
+  if (view !== undefined) findings.push(...(await check(world, { run, view, before, facts, people })));
   findings.push(...(await logFindings(await since(world, logs))));
   const abort = people.said.find(({ kind }) => kind === 'abort');
   return {
@@ -192,15 +191,29 @@ async function check(
 ): Promise<Finding[]> {
   const { run, view, before, facts, people } = part;
   const { rows, decisions, head } = facts;
-  await world.written().catch(() => undefined);
-  await world.stopWriter();
-  return [
+  const told = [
     ...journalFindings(rows, head),
     ...decisionFindings({ rows, decisions, said: people.said, view }),
     ...viewFindings({ rows, view }),
+  ];
+  if (!hasEnded(view)) return told;
+  const writes = await writeFindings(world, view);
+  await world.stopWriter();
+  return [
+    ...told,
+    ...writes,
     ...(await goneFindings(world, { run, view })),
     ...(await worldFindings(world, { run, rows, view, before })),
   ];
+}
+
+/** A run that has ended holds no writes; one that is stuck may. */
+async function writeFindings(world: ChaosWorld, view: RunDetailWire): Promise<Finding[]> {
+  if (view.state === 'stuck') return [];
+  return world.written().then(
+    () => [],
+    (error: unknown) => [{ code: 'writes-held', detail: `the run is ${view.state}: ${String(error)}` }],
+  );
 }
 
 /** How the run may end. Every outage is far shorter than the share of the objective in which an undo is tried again. */
