@@ -63,7 +63,7 @@ function answerFindings({ rows, decisions, said, view }: Decided): Finding[] {
   });
 }
 
-/** Whoever counted an abort was heard: the run did not go on to its end. */
+/** An abort that was counted was heard: the run did not go on to its end. */
 function abortFindings({ rows, decisions, view }: Decided): Finding[] {
   const aborts = counted(decisions).filter(({ kind }) => kind === 'abort');
   if (aborts.length === 0) return [];

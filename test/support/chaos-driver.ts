@@ -230,7 +230,7 @@ function endFindings(
   if (state === 'stuck') return [{ code: 'stuck', detail: `${as}: ${deskOf(view)}` }];
   const expected = new Set(course === 'launch' ? ['succeeded'] : ['rolled-back']);
   const abort = people.said.filter(({ kind }) => kind === 'abort');
-  // An abort that nobody answered may have been heard or not; one that was refused changes nothing.
+  // An abort without an answer may have been heard or not; one that was refused changes nothing.
   if (abort.some(({ status }) => status < 400 || status >= 500))
     for (const one of ['rolled-back', 'stopped']) expected.add(one);
   if (abort.some(({ status }) => status === 200)) expected.delete('succeeded');

@@ -12,7 +12,7 @@ import type { TcpProxy, Way } from './tcp-proxy.ts';
 
 /** How long a decision may take to its journal row while the worker's answers are held. */
 const JOURNALLED_MS = 6_000;
-/** After this the API has told whoever decided that no worker answered. */
+/** After this the API has told the person that no worker answered. */
 const GIVEN_UP_MS = UPDATE_WAIT_MS + 1_000;
 const LOOK_MS = 20;
 

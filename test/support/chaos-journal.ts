@@ -212,7 +212,7 @@ export function lastRunRow(rows: readonly RawRow[]): RawRow | undefined {
   return rows.findLast((row) => row.kind === 'run');
 }
 
-/** The rows in short, for whoever looks at a failure. */
+/** The rows in short, for a look at a failure. */
 export function excerpt(rows: readonly RawRow[], bodyMax = 170): string {
   return rows
     .map((row) => {

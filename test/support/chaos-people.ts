@@ -30,7 +30,7 @@ export type People = {
   said: Said[];
   /** Gives the votes that the run asks for; returns at once. */
   look(run: RunDetailWire): void;
-  /** Nobody votes on the step until the promise resolves. */
+  /** No vote on the step is given until the promise resolves. */
   holdVotes(step: string, until: Promise<void>): void;
   /** Says it once more while no answer comes at all. Resolves with the last answer. */
   abort(): Promise<Said>;
