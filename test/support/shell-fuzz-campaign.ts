@@ -9,6 +9,8 @@ import { type Execution, cutAtTasks, jsonOf, replayAll } from './shell-fuzz-repl
 const CELLS_AT_ONCE = 2;
 /** Runs with faults after which the campaign ends: a broken shell breaks nearly every cell. */
 const FAULTY_MAX = 10;
+/** Cells after which the output says how far the campaign is. */
+const TELL_EVERY = 10;
 /** Cells have seeds of their own: those of one campaign follow each other. */
 const CELLS_MAX = 10_000;
 
@@ -66,6 +68,7 @@ export async function fuzzShell({ seed, isEnough, cutsMax, withinMs }: Campaign)
       count(tally, runs);
       await keepFaulty(runs);
       await replay(tally, { runs, cutsMax, seed: own });
+      if (tally.cells % TELL_EVERY === 0) process.stdout.write(`shell-fuzz: ${inWords(tally)}\n`);
     }
   };
   await Promise.all(Array.from({ length: CELLS_AT_ONCE }, lane));
@@ -75,6 +78,17 @@ export async function fuzzShell({ seed, isEnough, cutsMax, withinMs }: Campaign)
 /** Runs and replays: each is one order of events that the shell went through. */
 export function interleavings({ runs, replays }: Tally): number {
   return runs + replays;
+}
+
+/** The tally in one line. */
+export function inWords(tally: Tally): string {
+  const { cells, runs, disturbed, lostTasks, continued, replays, states, calmMsMax, faulty } = tally;
+  const ends = Object.entries(states).map(([state, number]) => `${number} ${state}`);
+  return (
+    `${cells} cells, ${runs} runs (${ends.join(', ')}; ${disturbed} disturbed, ${lostTasks} lost workflow tasks, ` +
+    `${continued} continued as new, at most ${calmMsMax} ms after the storm), ${replays} replays, ` +
+    `${interleavings(tally)} interleavings, ${faulty} faulty runs`
+  );
 }
 
 function count(tally: Tally, runs: readonly FuzzedRun[]): void {

@@ -9,7 +9,7 @@ import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { makeFolder } from '../../scripts/lib/processes.ts';
 import { makeEngine } from '../support/engine.ts';
 import { makePlan } from '../support/plans.ts';
-import { type Tally, fuzzShell, interleavings } from '../support/shell-fuzz-campaign.ts';
+import { type Tally, fuzzShell, inWords, interleavings } from '../support/shell-fuzz-campaign.ts';
 import { jsonOf, replayJson } from '../support/shell-fuzz-replay.ts';
 
 const DEEP = process.env['COUNTDOWN_TEST_DEEP'] === '1';
@@ -57,16 +57,6 @@ describe('the shell', () => {
     },
   );
 });
-
-function inWords(tally: Tally): string {
-  const { cells, runs, disturbed, lostTasks, continued, replays, states, calmMsMax, faulty } = tally;
-  const ends = Object.entries(states).map(([state, count]) => `${count} ${state}`);
-  return (
-    `${cells} cells, ${runs} runs (${ends.join(', ')}; ${disturbed} disturbed, ${lostTasks} lost workflow tasks, ` +
-    `${continued} continued as new, at most ${calmMsMax} ms after the storm), ${replays} replays, ` +
-    `${interleavings(tally)} interleavings, ${faulty} faulty runs`
-  );
-}
 
 describe('a history that is kept as JSON', () => {
   it('replays as it was recorded, and fails with the order of two acts changed', async () => {
