@@ -152,7 +152,11 @@ async function ask(
     if (response.headers.get('content-type') === 'text/event-stream') await response.body?.cancel();
     expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
   });
-  await fc.assert(property, { numRuns: requests, ...(Number.isSafeInteger(SEED) ? { seed: SEED } : {}) });
+  // A seed of its own for each operation: with one for all, one unlucky seed asks nothing that is allowed anywhere.
+  const seed = Number.isSafeInteger(SEED)
+    ? { seed: SEED + name.length * 7_919 + (name.codePointAt(20) ?? 0) }
+    : {};
+  await fc.assert(property, { numRuns: requests, ...seed });
   return statuses;
 }
 
@@ -196,7 +200,7 @@ test('so are those to runs that a worker has in hand', { timeout: TEST_MS }, asy
       reason: ['because it must be so'],
     };
     const people = ['ana', 'ben', 'olu', 'dana', 'zoe'];
-    for (const status of await ask({ api: own, words: known, people }, one, DEEP ? 300 : 12))
+    for (const status of await ask({ api: own, words: known, people }, one, DEEP ? 300 : 24))
       seen.add(status);
     // Its target is free for the next one.
     await own.request('dana', `/v1/runs/${run}/abort`, { body: {} });

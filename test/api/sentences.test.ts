@@ -49,7 +49,7 @@ const CASES: [string, object | undefined, string][] = [
   [
     '/v1/runs/1/resolve',
     { phase: 'hold' },
-    'The body is an object: send { phase, "retry": true }, or { phase, "done": true, evidence }.',
+    'The body is an object: send { phase, "retry": true }, { phase, "done": true, evidence }, or { "retry": true } for the whole desk.',
   ],
   ['/v1/runs/1/retry', { phase: 'a b' }, "phase is 'a b': send 'step' or 'step/phase'."],
   ['/v1/tokens', { person: '' }, 'person is empty: send some text.'],
