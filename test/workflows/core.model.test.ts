@@ -483,7 +483,9 @@ class Model {
       evidence,
       reason: this.votes % 11 === 3 ? null : 'because',
       resolution:
-        kind !== 'done' && (subject === null || this.votes % 2 === 0) ? { retry: true } : { done: true, evidence: 'seen by hand' },
+        kind !== 'done' && (subject === null || this.votes % 2 === 0)
+          ? { retry: true }
+          : { done: true, evidence: 'seen by hand' },
       ...(breakGlass ? { breakGlass: true as const } : {}),
     };
     const frozen = JSON.stringify(this.state);
