@@ -1,7 +1,7 @@
 /** A decision is settled once its run has answered, and not before: what is sent again, and what people are told. */
 import { fileURLToPath } from 'node:url';
 import { NativeConnection, Worker, bundleWorkflowCode } from '@temporalio/worker';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { tidyOnce } from '../../api/janitor.ts';
 import type { Launcher } from '../../api/launcher.ts';
 import type { RunDetailWire } from '../../cli/wire.ts';
@@ -50,6 +50,7 @@ async function until(run: number, isSo: (detail: RunDetailWire) => boolean): Pro
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
+const WAIT_MS = 10_000;
 const isAsked = ({ approvals }: RunDetailWire) => approvals.some(({ state }) => state === 'open');
 const hasEnded = ({ endedAt }: RunDetailWire) => endedAt !== null;
 const deliveries = async (run: number) => (await show(run)).decisions.map(({ delivery }) => delivery);
@@ -208,7 +209,13 @@ describe('the answer to a person', () => {
 
   test('says that the run has ended, if it ended without the decision', async () => {
     const run = await start();
-    await until(run, isAsked);
+    await until(run, (now) => isAsked(now) && now.state === 'waiting');
+    // Rows that are still on their way would hear of the abort.
+    const { workflow } = engine.client;
+    await vi.waitFor(async () => {
+      const { raw } = await workflow.getHandle(`${engine.taskQueue}/run/${run}`).describe();
+      expect(raw.pendingActivities ?? []).toEqual([]);
+    }, WAIT_MS);
     launcher = {
       ...api.launcher,
       decide: async () => {
