@@ -5,15 +5,14 @@ import { digest } from '../store/digest.ts';
 import { JournalRefusal } from '../store/refusal.ts';
 import { readableJson } from '../store/text.ts';
 import type { RunRow, WorkerStore } from '../store/types.ts';
-import type { Begun, RecordRow, Recorder } from '../workflows/messages.ts';
+import type { RecordRow, Recorder } from '../workflows/messages.ts';
 import { CLOSED } from '../workflows/state.ts';
 import { assertLawful } from './lawful.ts';
 import { fail } from './lib/fail.ts';
 import { assertOwnWorkflow } from './own-workflow.ts';
 
-function isPastNoReturn(plan: Plan, begun: Begun): boolean {
-  const done = new Set(begun.journal.flatMap(({ phase, state }) => (state === 'done' ? [phase] : [])));
-  return plan.phases.some(({ id, run }) => isWait(run) && run.wait === 'point-of-no-return' && done.has(id));
+function isPastNoReturn(plan: Plan, isDone: (phase: string) => boolean): boolean {
+  return plan.phases.some(({ id, run }) => isWait(run) && run.wait === 'point-of-no-return' && isDone(id));
 }
 
 /** What the journal refuses it will always refuse: it is not tried again. */
@@ -55,11 +54,7 @@ async function countAbort(store: WorkerStore, { run, plan }: RunRow): Promise<vo
   const id = await store.unheardAbort(run);
   if (id === undefined) return;
   const { phases } = await store.facts(run, []);
-  const isPast = plan.phases.some(
-    (phase) =>
-      isWait(phase.run) && phase.run.wait === 'point-of-no-return' && phases[phase.id]?.state === 'done',
-  );
-  if (isPast) return;
+  if (isPastNoReturn(plan, (phase) => phases[phase]?.state === 'done')) return;
   try {
     await store.countDecision(run, id);
   } catch (error) {
@@ -91,12 +86,12 @@ export function makeRecorder({
           `The plan that run ${run} was started with is not the one that the API stored. Start runs through the API.`,
         );
       }
-      const counted = await store.counted(run, 0);
-      const begun = { ...(await store.begun(run, execution)), counted };
+      const begun = await store.begun(run, execution);
       if (!begun.reopened) return begun;
       // From this row on the journal takes no row of the closed workflow. Above the point of no return it also refuses every
       // forward intent: nothing that was left over can begin what the unwinding would not see. Only then is the journal read.
-      const state = isPastNoReturn(plan, begun) ? 'running' : 'unwinding';
+      const done = new Set(begun.journal.flatMap(({ phase, state: now }) => (now === 'done' ? [phase] : [])));
+      const state = isPastNoReturn(plan, (phase) => done.has(phase)) ? 'running' : 'unwinding';
       const body = { because: begun.reopenReason ?? CLOSED };
       const said: RecordRow = { key: `${execution}/reopen`, kind: 'run', state, body };
       await told(store.record(run, [said]));
